@@ -1,0 +1,204 @@
+"""The daemon: what starts, in which order, what is done with each request, and how it all ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+
+from pyproxy.config import Config, Listen, UnixListen
+from pyproxy.errors import PyproxyError, StoreTrouble
+from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.guard import answer_to, refusal
+from pyproxy.handlers.routes import answer
+from pyproxy.logs import access
+from pyproxy.metrics import Metrics
+from pyproxy.reload import ConfigWatch
+from pyproxy.site import CurrentSite, Machinery, build, replaced
+from pyproxy.storage.store import Store, open_store
+from pyproxy.wire import Limits, Listener, Where
+
+log = logging.getLogger(__name__)
+
+DRAIN = 30.0
+"""Seconds that what is in flight has to finish once the daemon is told to stop."""
+
+DISK_THREADS = 8
+WORK_THREADS = 2
+"""More would only wait for each other: parsing and rendering hold the interpreter's lock."""
+
+
+class Daemon:
+    """One process that serves a configuration."""
+
+    def __init__(self, config: Config, machinery: Machinery, limits: Limits) -> None:
+        self.config = config
+        self.machinery = machinery
+        self.current = CurrentSite(build(config, machinery))
+        self.listener = Listener(self.handle, _where(config.server.listen), limits=limits)
+        machinery.metrics.open_connections.set_function(lambda: self.listener.open_connections)
+
+    @property
+    def url(self) -> str:
+        """The index URL to put into a client, as the ready line prints it."""
+        site = self.current.site
+        path = "simple/" if site.default is not None else f"pypi/{next(iter(site.distributions))}/simple/"
+        address = self.listener.address
+        if isinstance(address, tuple):
+            host, port = address
+            return f"{site.public_url or f'http://{_as_host(host)}:{port}'}/{path}"
+        return f"{site.public_url or 'http://localhost'}/{path} on unix:{address}"
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one request; counts and logs it however it ends."""
+        site = self.current.site
+        exchange = Exchange(request, site)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        status = 0
+        site.users += 1
+        try:
+            response = await self._answered(exchange)
+            response.headers["Server"] = "pyproxy"
+            status = response.status
+            return response
+        finally:
+            site.users -= 1
+            self._count(exchange, status, loop.time() - started)
+
+    async def _answered(self, exchange: Exchange) -> web.StreamResponse:
+        try:
+            return await answer(exchange)
+        except PyproxyError as exc:
+            response, exchange.result = answer_to(exc)
+            return response
+        except (ConnectionError, asyncio.CancelledError):
+            exchange.result = "error"
+            raise
+        except Exception:
+            log.exception("unexpected trouble with %s %s", exchange.request.method, exchange.request.raw_path)
+            exchange.result = "error"
+            return refusal(500, "internal error")
+
+    def _count(self, exchange: Exchange, status: int, seconds: float) -> None:
+        metrics = self.machinery.metrics
+        name = exchange.distribution.name if exchange.distribution is not None else ""
+        metrics.requests.labels(name, exchange.kind, exchange.result).inc()
+        metrics.request_seconds.labels(exchange.kind).observe(seconds)
+        metrics.response_bytes.labels(exchange.kind).inc(exchange.sent)
+        request = exchange.request
+        access(
+            request.remote or "-",
+            request.method,
+            request.raw_path,
+            status=status,
+            nbytes=exchange.sent,
+            seconds=seconds,
+            distribution=name or "-",
+            kind=exchange.kind,
+            result=exchange.result,
+        )
+
+    # ------------------------------------------------------------------ reload
+
+    async def apply(self, config: Config) -> None:
+        """Swaps the site for that of another configuration. No request in flight notices."""
+        old = self.current.site
+        new = build(config, self.machinery, old)
+        self.config = config
+        self.current.site = new
+        if gone := replaced(old, new):
+            self.machinery.retire(old, gone)
+        log.info("configuration %s is in force", config.source)
+
+
+@asynccontextmanager
+async def running(config: Config, *, limits: Limits | None = None) -> AsyncIterator[Daemon]:
+    """A daemon that answers within the block. Raises StoreTrouble, and OSError where it cannot listen."""
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(
+            open_store, config.storage.path, limit=config.storage.max_cache_size, exclusive=True
+        )
+        stack.push_async_callback(asyncio.to_thread, store.close)
+        work = stack.enter_context(ThreadPoolExecutor(WORK_THREADS, "work"))
+        disk = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
+        machinery = Machinery(store, Metrics(), work=work, disk=disk)
+        daemon = Daemon(config, machinery, limits or Limits(max_body=config.server.max_upload_size))
+
+        async def close() -> None:
+            await machinery.close(daemon.current.site)
+
+        stack.push_async_callback(close)
+        reconciling = asyncio.create_task(_reconcile(store))
+
+        async def stop_reconciling() -> None:
+            reconciling.cancel()
+            await asyncio.gather(reconciling, return_exceptions=True)
+
+        stack.push_async_callback(stop_reconciling)
+        await daemon.listener.start()
+        stack.push_async_callback(daemon.listener.drain, 0.0)
+        yield daemon
+
+
+async def _reconcile(store: Store) -> None:
+    """After a crash disk and index are compared while requests are answered already."""
+    try:
+        drift = await store.reconcile()
+    except StoreTrouble as exc:
+        log.warning("disk and index could not be compared: %s", exc)
+    else:
+        log.debug("disk and index agree; drift was %s", drift)
+
+
+def _where(listen: Listen | UnixListen) -> Where:
+    return listen.path if isinstance(listen, UnixListen) else (listen.host, listen.port)
+
+
+def _as_host(address: str) -> str:
+    """An address as a URL has it; a wildcard is reached through the loopback address."""
+    if address in ("0.0.0.0", "::"):  # noqa: S104 -- compared, not bound
+        return "127.0.0.1"
+    return f"[{address}]" if ":" in address else address
+
+
+async def serve(config: Config, *, load: Callable[[], Config], ready: Callable[[str], None]) -> None:
+    """Runs until SIGTERM or SIGINT. `load` reads the configuration anew; `ready` is told the index URL."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    async with running(config) as daemon:
+        watch = ConfigWatch(config, load, apply=daemon.apply, failed=daemon.machinery.metrics.reload_failures.inc)
+        now = asyncio.Event()
+
+        def stopping() -> None:
+            # The second signal means it: what is in flight is cut.
+            (now if stop.is_set() else stop).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping)
+        loop.add_signal_handler(signal.SIGHUP, watch.poke)
+        watching = asyncio.create_task(watch.run())
+        ready(daemon.url)
+        try:
+            await stop.wait()
+            log.info("stopping: requests in flight have %g s to finish", DRAIN)
+            await _drained(daemon, now)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _drained(daemon: Daemon, now: asyncio.Event) -> None:
+    """Lets requests in flight finish, until `now` is set or their time is up."""
+    drained = asyncio.create_task(daemon.listener.drain(DRAIN))
+    hurried = asyncio.create_task(now.wait())
+    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not drained.done():
+        await daemon.listener.drain(0.0)
+    await asyncio.gather(drained, hurried, return_exceptions=True)

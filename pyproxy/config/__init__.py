@@ -1,0 +1,49 @@
+"""YAML to a frozen Config: every mistake reported at once, with file and line. Builds nothing live.
+
+`load` is the way in; `settings` holds the values that everything else is built from. Below them: `located` (YAML with
+its lines), `section` (a mapping read key by key), `values` and `addresses` (what a right value is), `reading` (files
+and secrets), `remotes` and `distributions` (a section each), `loading` (all of it together), `showing` (back to
+text).
+"""
+
+from __future__ import annotations
+
+from pyproxy.config.addresses import Listen, UnixListen
+from pyproxy.config.loading import EMBEDDED, WrongConfig, find, load, loops
+from pyproxy.config.reading import stamp_of
+from pyproxy.config.settings import (
+    Config,
+    DistributionConfig,
+    Flags,
+    Policy,
+    RemoteConfig,
+    ServerConfig,
+    Stamp,
+    StorageConfig,
+    TlsConfig,
+)
+from pyproxy.config.showing import describe, warnings
+from pyproxy.secret import Secret
+
+__all__ = [
+    "EMBEDDED",
+    "Config",
+    "DistributionConfig",
+    "Flags",
+    "Listen",
+    "Policy",
+    "RemoteConfig",
+    "Secret",
+    "ServerConfig",
+    "Stamp",
+    "StorageConfig",
+    "TlsConfig",
+    "UnixListen",
+    "WrongConfig",
+    "describe",
+    "find",
+    "load",
+    "loops",
+    "stamp_of",
+    "warnings",
+]

@@ -1,0 +1,136 @@
+"""The configuration as frozen values: what every other part is built from. Nothing here is live.
+
+Durations are seconds, sizes are bytes, paths are absolute. Equal values mean that nothing has to be rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pyproxy.config.addresses import Listen, UnixListen
+from pyproxy.secret import Secret
+
+Policy: TypeAlias = Literal["on_demand", "streamed", "offline"]
+
+_LISTEN = Listen("127.0.0.1", 7974)
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the command line says; it wins over the file. None: not given."""
+
+    listen: str | None = None
+    data: Path | None = None
+    upstream: str | None = None
+    workers: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A file as it was when it was read; another stamp means that it must be read again."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """The section `server`."""
+
+    listen: Listen | UnixListen = _LISTEN
+    workers: int = 1
+    public_url: str | None = None
+    request_timeout: float = 60.0
+    max_upload_size: int = 1 << 30
+    watch_config: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """The section `storage`."""
+
+    path: Path
+    max_cache_size: int = 50 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """How a remote is trusted, and how it knows us. `cert` may hold the key too.
+
+    `contents` is a digest over the files as they were read: a renewed certificate makes another value.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+    contents: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteConfig:
+    """One of `remotes`. `url` ends with a slash and holds no credentials; `proxy` may.
+
+    `machine` tells that the URL was found through pip. `file_hosts` None stands for any host.
+    """
+
+    name: str
+    url: str
+    policy: Policy = "on_demand"
+    ttl: float = 600.0
+    negative_ttl: float = 60.0
+    stale_if_error: float = 7 * _DAY
+    stale_after: float = 2.0
+    headers: Mapping[str, Secret] = field(default_factory=dict, hash=False)
+    username: Secret | None = None
+    password: Secret | None = None
+    proxy: Secret | None = None
+    tls: TlsConfig = TlsConfig()
+    connect_timeout: float = 5.0
+    read_timeout: float = 30.0
+    max_connections: int = 50
+    retries: int = 3
+    file_hosts: tuple[str, ...] | None = None
+    missing_status: frozenset[int] = frozenset({404, 410})
+    machine: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistributionConfig:
+    """One of `distributions`, served at `/pypi/{base_path}/`; `remotes` are names, in the order they are asked."""
+
+    name: str
+    base_path: str
+    remotes: tuple[str, ...]
+    hidden: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole configuration without a mistake.
+
+    `source` is the file as people named it, or "embedded default". `files` are all that were read for it, with their
+    stamps from that moment; where one is another since, it is time to load again. `lines` tells where each key stands.
+    Two are equal where they mean the same, wherever it was read.
+    """
+
+    server: ServerConfig
+    storage: StorageConfig
+    remotes: Mapping[str, RemoteConfig] = field(hash=False)
+    distributions: Mapping[str, DistributionConfig] = field(hash=False)
+    source: str = field(compare=False)
+    files: Mapping[Path, Stamp | None] = field(default_factory=dict, compare=False)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def where(self, path: str) -> str:
+        """`FILE:LINE` of a key, or of the nearest one above it that the file has."""
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        return f"{self.source}:{self.lines[path]}" if path else self.source

@@ -1,0 +1,114 @@
+"""Weighted lists of HTTP (`Accept…`), and content codings: which one an answer gets, compressed and opened again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import zstandard
+from isal import igzip, isal_zlib
+
+from pyproxy.errors import PageUnreadable
+
+Coding: TypeAlias = Literal["identity", "gzip", "zstd"]
+
+_MAX_HEADER = 8192
+_MAX_PARTS = 100
+
+# RFC 9110 §12.4.2 allows three digits; more of them do no harm.
+_WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,9})?|\.[0-9]{1,9}|1(?:\.0{0,9})?)\Z")
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?:/[a-z0-9!#$%&'*+.^_`|~-]+)?\Z")
+
+# At these levels isal and zstd were fastest and smallest alike on a page of 4,400 files (2.2 MB): 4 ms for 594 kB and
+# 505 kB; higher levels took longer for no fewer bytes, for most of a page is digests.
+_GZIP_LEVEL = 1
+_ZSTD_LEVEL = 1
+
+# Each member costs a copy of what follows it; nobody but an attacker sends more than one or two.
+_MAX_MEMBERS = 8
+
+
+def weighted(header: str) -> Iterator[tuple[str, float]]:
+    """The members of a weighted list (RFC 9110 §12.4.2), lower case, each with its weight from 0 to 1.
+
+    Malformed members are skipped, parameters other than the weight are ignored, and what a header holds beyond
+    8 KiB or 100 members is not looked at.
+    """
+    for part in header[:_MAX_HEADER].split(",", _MAX_PARTS)[:_MAX_PARTS]:
+        name, *parameters = part.split(";")
+        name = name.strip().lower()
+        weight = _weight(parameters)
+        if weight is not None and _NAME.match(name):
+            yield name, weight
+
+
+def _weight(parameters: list[str]) -> float | None:
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "q":
+            value = value.strip()
+            return float(value) if _WEIGHT.match(value) else None
+    return 1.0
+
+
+def choose_coding(accept_encoding: str | None) -> Coding:
+    """The coding that the client likes best; of several it likes alike, the one that is smallest (RFC 9110 §12.5.3).
+
+    It is identity where nothing else is asked for, and also where the client refuses everything: a body in plain is
+    of more use than a 415.
+    """
+    if not accept_encoding:
+        return "identity"
+    # Of one named twice the last word counts.
+    weights = {name.removeprefix("x-"): weight for name, weight in weighted(accept_encoding)}
+    # "*" stands for what the client has not thought of: that is gzip, which all know, and not zstd.
+    gzip = weights.get("gzip", weights.get("*", 0.0))
+    zstd = weights.get("zstd", 0.0)
+    best = max(gzip, zstd)
+    if best == 0.0 or weights.get("identity", 0.0) > best:
+        return "identity"
+    return "zstd" if zstd == best else "gzip"
+
+
+def compress(body: bytes, coding: Coding) -> bytes:
+    """The body in this coding. The same body gives the same bytes, for strong entity tags are made of them."""
+    if coding == "gzip":
+        return igzip.compress(body, _GZIP_LEVEL, mtime=0)
+    if coding == "zstd":
+        # A compressor serves one thread at a time, and making one is cheap: 20 µs.
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+    return body
+
+
+def gunzip(body: bytes, limit: int) -> bytes:
+    """The content of a gzip body, complete and checked: HTTP libraries take a cut one for whole.
+
+    Raises PageUnreadable where it is damaged, cut, more than `limit` bytes, or followed by anything but more gzip.
+    What was compressed twice is opened once.
+    """
+    parts: list[bytes] = []
+    rest = body
+    room = limit
+    while rest or not parts:
+        if len(parts) == _MAX_MEMBERS:
+            raise PageUnreadable("its gzip body has too many parts")
+        opened, rest = _member(rest, room)
+        parts.append(opened)
+        room -= len(opened)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _member(body: bytes, room: int) -> tuple[bytes, bytes]:
+    """The content of the first gzip member, and what follows it."""
+    inflate = isal_zlib.decompressobj(wbits=31)
+    try:
+        # One byte more than there is room for: a bomb is told from a body that fits exactly.
+        opened = inflate.decompress(body, room + 1)
+    except isal_zlib.error as exc:
+        raise PageUnreadable("its gzip body is damaged") from exc
+    if len(opened) > room:
+        raise PageUnreadable("its gzip body opens to more than is taken")
+    if not inflate.eof:
+        raise PageUnreadable("its gzip body is cut short")
+    return opened, inflate.unused_data

@@ -1,0 +1,41 @@
+"""Attestations of files (PEP 740), under the path that the public index uses."""
+
+from __future__ import annotations
+
+import hashlib
+
+from aiohttp import web
+
+from pyproxy.errors import FileUnknown
+from pyproxy.handlers.conditions import if_none_match
+from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.fields import field
+from pyproxy.index.protocol import FileRef
+from pyproxy.model import as_filename, as_project, printable, version_of
+from pyproxy.site import Distribution
+
+
+async def provenance(
+    exchange: Exchange, distribution: Distribution, project: str, version: str, filename: str
+) -> web.StreamResponse:
+    """`/integrity/{project}/{version}/{filename}/provenance`: as the remote gives it."""
+    exchange.kind = "json"
+    normal = as_project(project)
+    wanted = as_filename(filename)
+    served = await distribution.index.page(normal)
+    file = next((file for file in served.value.files if file.filename == wanted), None)
+    if file is None or file.provenance is None or version_of(wanted, normal) != version:
+        raise FileUnknown(f"{normal} {printable(version)} has no provenance of {wanted}")
+    # Asked by link, so that whatever decides over the file decides over its provenance too.
+    offered = await distribution.index.file(FileRef.from_link(file.link, wanted))
+    document = await offered.provenance()
+    etag = f'"{hashlib.sha256(document.body).hexdigest()[:40]}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": f"max-age={int(served.fresh_for)}",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if if_none_match(field(exchange.request, "If-None-Match"), etag):
+        return web.Response(status=304, headers=headers)
+    exchange.sent = 0 if exchange.is_head else len(document.body)
+    return web.Response(body=document.body, headers={**headers, "Content-Type": document.content_type})

@@ -1,0 +1,135 @@
+"""Which handler answers which path (CONTRACT of URLs), from the path as it stands in the request.
+
+Segments are decoded one by one, after the split: an encoded slash never makes a new segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from pyproxy.errors import DistributionUnknown, NotThere
+from pyproxy.handlers import files, ops, pages, people, provenance
+from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.guard import refusal
+from pyproxy.model import printable
+from pyproxy.site import Distribution, Site
+
+Simple = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+READS = ("GET", "HEAD")
+ALLOW = {"Allow": "GET, HEAD"}
+
+_OPERATIONS: dict[str, Simple] = {
+    "metrics": ops.metrics,
+    "healthz": ops.health,
+    "readyz": ops.readiness,
+    "distributions": ops.distributions,
+}
+
+
+async def answer(exchange: Exchange) -> web.StreamResponse:
+    """The answer to a request. Raises the errors of pyproxy.errors for those that have none."""
+    segments = exchange.request.raw_path.partition("?")[0].removeprefix("/").split("/")
+    reads = exchange.request.method in READS
+    match segments:
+        case [""] if reads:
+            return await people.root(exchange)
+        case [name] if name in _OPERATIONS and reads:
+            return await _OPERATIONS[name](exchange)
+        case ["simple", *rest]:
+            distribution = exchange.site.default
+            if distribution is None:
+                raise DistributionUnknown("no distribution is the default, so nothing is served at /simple/")
+            return await _distribution(
+                exchange, distribution, ["simple", *rest], f"pypi/{distribution.base_path}/files/"
+            )
+        case ["pypi", *rest]:
+            distribution, below = _found(exchange.site, rest)
+            return await _distribution(exchange, distribution, below, "files/")
+    if reads:
+        raise _nothing()
+    return _not_allowed(exchange)
+
+
+def _found(site: Site, segments: list[str]) -> tuple[Distribution, list[str]]:
+    """The distribution whose base path these segments begin with, and what is below it.
+
+    No base path is a leading part of another, so the first that fits is the one.
+    """
+    base = ""
+    for position, segment in enumerate(segments[: site.depth]):
+        base = f"{base}/{unquote(segment)}" if position else unquote(segment)
+        if (found := site.distributions.get(base)) is not None:
+            return found, segments[position + 1 :]
+    raise DistributionUnknown(f"no distribution is served under {printable(base)}")
+
+
+async def _distribution(
+    exchange: Exchange, distribution: Distribution, below: list[str], files_at: str
+) -> web.StreamResponse:
+    exchange.distribution = distribution
+    if exchange.request.method not in READS:
+        return _upload(distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
+    query = exchange.request.rel_url.raw_query_string
+    match below:
+        case []:
+            return pages.redirect(f"{distribution.base_path.rpartition('/')[2]}/", query)
+        case [""]:
+            return await people.distribution(exchange, distribution)
+        case ["simple"]:
+            exchange.kind = "simple"
+            return pages.redirect("simple/", query)
+        case ["simple", ""]:
+            return await pages.project_list(exchange, distribution)
+        case ["simple", name] | ["simple", name, ""]:
+            slash = len(below) == 3
+            return await pages.project_page(
+                exchange, distribution, unquote(name), slash=slash, files=f"../../{files_at}"
+            )
+        case ["files", source, *path] if path:
+            return await files.file(exchange, distribution, source, "/" + "/".join(path))
+        case ["project", name] | ["project", name, ""]:
+            return await people.project(exchange, distribution, unquote(name), slash=len(below) == 3)
+        case ["integrity", name, version, filename, "provenance"] | [
+            "integrity",
+            name,
+            version,
+            filename,
+            "provenance",
+            "",
+        ]:
+            return await provenance.provenance(
+                exchange, distribution, unquote(name), unquote(version), unquote(filename)
+            )
+    raise _nothing()
+
+
+def _takes_posts(exchange: Exchange, below: list[str]) -> bool:
+    """Where uploads go: with and without the closing slash, for no client follows a redirect of a POST."""
+    return exchange.request.method == "POST" and below in (
+        [],
+        [""],
+        ["legacy"],
+        ["legacy", ""],
+        ["simple"],
+        ["simple", ""],
+    )
+
+
+def _upload(distribution: Distribution) -> web.StreamResponse:
+    response = refusal(403, f"distribution {distribution.name} takes no uploads")
+    response.force_close()  # the body is not read
+    return response
+
+
+def _not_allowed(exchange: Exchange) -> web.StreamResponse:
+    response = refusal(405, f"{printable(exchange.request.method, 20)} is not allowed here", ALLOW)
+    response.force_close()
+    return response
+
+
+def _nothing() -> NotThere:
+    return NotThere("nothing is served at this path")

@@ -1,0 +1,168 @@
+"""Bytes of files to a client's socket: from a descriptor without a copy, or tailing an arrival.
+
+`os.sendfile` on a dup of the socket is the cheapest way under any loop (0.09 CPU seconds per GB against 0.6 for
+reading and writing); a dup, because asyncio does not let a transport's own descriptor be watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+from aiohttp import web
+from aiohttp.http_writer import StreamWriter
+
+from pyproxy.arrival import Arrival, Reader
+from pyproxy.errors import PyproxyError, StoreTrouble
+
+STALL = 60.0
+"""Seconds without any progress after which a client that does not read is cut off."""
+
+STEP = 1024 * 1024
+"""Bytes given to the kernel at once, so that many readers take turns."""
+
+READ = 256 * 1024
+
+
+class Outlet:
+    """The way to one client, after the head of the answer has been written."""
+
+    def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        self.sent = 0
+
+    @contextlib.contextmanager
+    def _socket(self) -> Iterator[int]:
+        transport = self._request.transport
+        sock: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
+        if transport is None or sock is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        dup = os.dup(sock.fileno())
+        try:
+            yield dup
+        finally:
+            os.close(dup)
+
+    async def flush(self) -> None:
+        """Waits until aiohttp's own buffer is empty: what goes past it must come behind the head."""
+        transport = self._request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        if transport.get_write_buffer_size():
+            low, high = transport.get_write_buffer_limits()
+            transport.set_write_buffer_limits(high=0)
+            try:
+                async with asyncio.timeout(STALL):
+                    while transport.get_write_buffer_size():
+                        await self._response.drain()
+                        if transport.is_closing():
+                            raise ConnectionResetError("the client has gone")
+                        await asyncio.sleep(0)
+            finally:
+                transport.set_write_buffer_limits(high=high, low=low)
+
+    async def from_fd(self, fd: int, start: int, end: int) -> None:
+        """Sends the bytes [start, end) of a file. Raises ConnectionError where the client goes or stalls."""
+        await self.flush()
+        with self._socket() as sock:
+            await self._sendfile(sock, fd, start, end)
+
+    async def _sendfile(self, sock: int, fd: int, start: int, end: int) -> None:
+        while start < end:
+            try:
+                count = os.sendfile(sock, fd, start, min(STEP, end - start))
+            except BlockingIOError:
+                await self._writable(sock)
+                continue
+            if count == 0:
+                raise ConnectionResetError("the file is shorter than it was")
+            start += count
+            self._passed_by(count)
+            if start < end:
+                await asyncio.sleep(0)
+
+    def _passed_by(self, count: int) -> None:
+        """These bytes went past aiohttp's writer, which still has them down as promised."""
+        self.sent += count
+        writer = self._request.writer
+        if isinstance(writer, StreamWriter) and writer.length is not None:
+            writer.length -= count
+
+    async def _writable(self, sock: int) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_writer(sock, _set, ready)
+        try:
+            async with asyncio.timeout(STALL):
+                await ready
+        except TimeoutError:
+            raise ConnectionResetError(f"the client took nothing for {STALL:g} s") from None
+        finally:
+            self._loop.remove_writer(sock)
+
+    async def bytes(self, data: bytes) -> None:
+        """Sends bytes through aiohttp (which frames them where the answer is chunked)."""
+        async with asyncio.timeout(STALL):
+            await self._response.write(data)
+        self.sent += len(data)
+
+    async def from_arrival(
+        self, arrival: Arrival, reader: Reader, start: int, end: int | None, *, chunked: bool
+    ) -> None:
+        """Sends [start, end) of a download as it comes; `end` None: to wherever it ends.
+
+        Raises what the download fails with, ConnectionError where the client goes or stalls.
+        """
+        at = start
+        reader.passed(at)
+        await self.flush()
+        with self._socket() as sock:
+            while end is None or at < end:
+                limit = arrival.sendable(end)
+                if at < limit:
+                    at = await self._some(sock, arrival, at, limit, chunked=chunked)
+                    reader.passed(at)
+                    continue
+                if arrival.verified:
+                    return
+                await arrival.changed()
+                if self._gone():
+                    raise ConnectionResetError("the client has gone")
+
+    async def _some(self, sock: int, arrival: Arrival, at: int, limit: int, *, chunked: bool) -> int:
+        """Sends a part of [at, limit); returns how far it came."""
+        spool = arrival.spool
+        if spool is None:
+            raise StoreTrouble("the download has no bytes")
+        if at < spool.on_disk and not chunked:
+            upto = min(limit, spool.on_disk, at + STEP)
+            await self._sendfile(sock, spool.fd, at, upto)
+            return upto
+        if at < spool.on_disk:
+            data = os.pread(spool.fd, min(READ, limit - at, spool.on_disk - at), at)
+        else:
+            data = spool.read(at, min(READ, limit - at))
+        await self.bytes(data)
+        return at + len(data)
+
+    def _gone(self) -> bool:
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def cut(request: web.BaseRequest) -> None:
+    """Breaks the connection off: the answer is shorter than its head says, and every client sees that."""
+    request.protocol.force_close()
+
+
+Broken = (PyproxyError, ConnectionError, OSError, TimeoutError)
+"""What may end an answer after its head is out."""

@@ -1,0 +1,1 @@
+"""The index components: one behaviour a file, so this listing is the feature list."""

@@ -1,0 +1,132 @@
+"""Fresh, stale or asked again: the one road that pages, documents and lists of a remote take.
+
+What to do is decided by `freshness.decide`; this is the waiting around it. One flight asks the remote for a
+thing, and everybody who wants it joins; each waits only as long as his own patience.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from pyproxy.errors import NotCached, RemoteFailed
+from pyproxy.freshness import Have, Rules, Verdict, decide, life_left
+from pyproxy.index.protocol import Served
+from pyproxy.metrics import Result
+from pyproxy.singleflight import Flights
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+PATIENCE = 9.0
+"""Seconds a client waits for a remote where nothing stale can be served: every page answer starts within 10 s."""
+
+Why = Literal["slow", "failing", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Generic[V]):
+    """What the cache holds, and when the remote last confirmed it (seconds since the epoch)."""
+
+    value: V
+    fetched_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[V]):
+    """What a flight brought: new, or the old one confirmed."""
+
+    copy: Copy[V]
+    result: Result
+
+
+Ask = Callable[[float], Awaitable[Fetched[V]]]
+"""Asks the remote, ending before a deadline in loop time. Raises NotThere where the remote has none."""
+
+
+class Keeper(Generic[K, V]):
+    """Decides, asks and waits, for one kind of thing of one remote."""
+
+    def __init__(
+        self,
+        remote: str,
+        rules: Rules,
+        *,
+        stale_after: float,
+        refresh_limit: float,
+        joined: Callable[[], None],
+        stale: Callable[[Why], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._remote = remote
+        self._rules = rules
+        self._stale_after = stale_after
+        self._refresh_limit = max(PATIENCE, refresh_limit)
+        self._clock = clock
+        self._stale = stale
+        self._flights: Flights[K, Fetched[V]] = Flights(joined=joined)
+
+    async def get(self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V]) -> Served[V]:
+        """The thing under `key`, called `what` in messages. Raises RemoteFailed, NotThere, NotCached."""
+        age = self._age(copy)
+        have = Have.NOTHING if copy is None else Have.COPY
+        match decide(self._rules, have, age):
+            case Verdict.FRESH if copy is not None:
+                return Served(copy.value, "hit", life_left(self._rules, age))
+            case Verdict.STALE if copy is not None:
+                self._stale("offline")
+                return Served(copy.value, "stale", 0.0)
+            case Verdict.NOT_CACHED:
+                raise NotCached(f"{what} is not cached, and remote {self._remote} is offline by configuration")
+            case Verdict.ASK_BRIEFLY if copy is not None:
+                return await self._ask_briefly(key, what, copy, ask)
+            case _:
+                return await self._ask(key, what, copy, ask)
+
+    def refresh_behind(self, key: K, copy: Copy[V], ask: Ask[V]) -> None:
+        """Asks the remote anew where the copy is no longer fresh; nobody waits."""
+        if decide(self._rules, Have.COPY, self._age(copy)) in (Verdict.ASK, Verdict.ASK_BRIEFLY):
+            self._flights.join(key, lambda: ask(self._deadline(self._refresh_limit)))
+
+    async def close(self) -> None:
+        await self._flights.close()
+
+    async def _ask(self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V]) -> Served[V]:
+        try:
+            fetched = await self._flights.wait(key, lambda: ask(self._deadline(PATIENCE)), patience=PATIENCE)
+        except TimeoutError:
+            raise RemoteFailed(self._remote, f"no answer within {PATIENCE:g} s") from None
+        return self._served(fetched)
+
+    async def _ask_briefly(self, key: K, what: str, copy: Copy[V], ask: Ask[V]) -> Served[V]:
+        why: Why = "failing"
+        try:
+            fetched = await self._flights.wait(
+                key, lambda: ask(self._deadline(self._refresh_limit)), patience=min(self._stale_after, PATIENCE)
+            )
+        except TimeoutError:
+            why, reason = "slow", f"remote {self._remote}: no answer within {self._stale_after:g} s"
+        except RemoteFailed as exc:
+            if decide(self._rules, Have.COPY, self._age(copy), failed=True) is not Verdict.STALE:
+                raise
+            reason = str(exc)
+        else:
+            return self._served(fetched)
+        self._stale(why)
+        log.warning("%s is served stale, %.0f s old: %s", what, self._age(copy), reason)
+        return Served(copy.value, "stale", 0.0)
+
+    def _served(self, fetched: Fetched[V]) -> Served[V]:
+        return Served(fetched.copy.value, fetched.result, life_left(self._rules, self._age(fetched.copy)))
+
+    def _age(self, copy: Copy[V] | None) -> float:
+        return self._clock() - copy.fetched_at if copy is not None else 0.0
+
+    def _deadline(self, seconds: float) -> float:
+        return asyncio.get_running_loop().time() + seconds

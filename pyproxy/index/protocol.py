@@ -1,0 +1,137 @@
+"""What an Index is: three questions (which projects, which page, which file) and the shapes of their answers.
+
+Every feature that changes an answer is an Index around an Index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+from urllib.parse import unquote
+
+from pyproxy.arrival import Arrival
+from pyproxy.metrics import Result
+from pyproxy.model import File, Filename, ProjectName, ProjectPage, Sha256
+from pyproxy.storage.cache import OpenBlob
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Served(Generic[T]):
+    """An answer, where it came from, and for how many seconds more it is fresh (0: it is stale)."""
+
+    value: T
+    result: Result
+    fresh_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file as a client names it: the link below `/files/`, percent-decoded, and its last segment."""
+
+    source: str
+    path: str
+    filename: Filename
+
+    @classmethod
+    def from_link(cls, link: str, filename: Filename) -> FileRef:
+        """Of a `File.link`, or of what a request has below `/files/`: as they stand, percent-encoded."""
+        source, slash, path = link.partition("/")
+        return cls(unquote(source), unquote(slash + path), filename)
+
+    @property
+    def link(self) -> str:
+        return f"{self.source}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A remote's list of projects: a file of display names, one a line, sorted by normalised name."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small document, served as the remote gave it."""
+
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a file without fetching it. `stored` tells whether its bytes are here."""
+
+    size: int | None
+    etag: str | None
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a file: stored, on their way, or (small ones) in memory. `etag` is None where only the end tells it.
+
+    `lasting`: the bytes under this link will never be others. Exactly one of `blob`, `arrival` and `body` is
+    set; who takes a blob closes it, who takes an arrival begins to read it before anything else is awaited.
+    """
+
+    result: Result
+    etag: str | None
+    lasting: bool
+    blob: OpenBlob | None = None
+    arrival: Arrival | None = None
+    body: bytes | None = None
+
+
+class OfferedFile(Protocol):
+    """A file that the index lets the client have."""
+
+    @property
+    def project(self) -> ProjectName: ...
+
+    @property
+    def file(self) -> File: ...
+
+    async def facts(self) -> Facts:
+        """Size and validator, without a download. Raises RemoteFailed, FileUnknown, NotCached."""
+
+    async def archive(self) -> Content:
+        """The file itself. Raises RemoteFailed, FileUnknown, NotCached, StoreTrouble."""
+
+    async def metadata(self) -> Content:
+        """Its core metadata (PEP 658). Raises FileUnknown where it has none, and as `archive`."""
+
+    async def signature(self) -> Content:
+        """Its detached signature. Raises FileUnknown where it has none, and as `archive`."""
+
+    async def provenance(self) -> Document:
+        """Its attestations (PEP 740). Raises FileUnknown where it has none, and as `archive`."""
+
+
+class Index(Protocol):
+    """An index of projects. All three questions raise RemoteFailed, NotCached and StoreTrouble."""
+
+    async def projects(self) -> Served[Mapping[str, Names]]:
+        """The lists of projects, by the name of who keeps them. Raises ProjectUnknown where there is no list."""
+
+    async def page(self, project: ProjectName) -> Served[ProjectPage]:
+        """The project's page. The same object as before as long as nothing in it has changed.
+
+        Raises ProjectUnknown.
+        """
+
+    async def file(self, ref: FileRef) -> OfferedFile:
+        """The file under a link, whether or not its page was asked for before.
+
+        Raises FileUnknown, and Withheld where policy keeps it from the client.
+        """
+
+
+def etag_of(digest: Sha256 | str, kind: str = "") -> str:
+    """A strong entity tag for the bytes that have this digest (RFC 9110 §8.8.3)."""
+    return f'"{kind}{digest}"'

@@ -1,0 +1,78 @@
+"""Project lists as files of bytes: rendered once for each set of names, in another process, and kept on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pyproxy.encoding import Coding
+from pyproxy.errors import PageUnreadable, StoreTrouble
+from pyproxy.index.protocol import Names
+from pyproxy.listing import body_in, render_list
+from pyproxy.simple_api import Kind
+from pyproxy.singleflight import Flights
+
+KEPT = 8
+"""Rendered lists kept on disk; each takes about twice what its remotes' lists take."""
+
+_PREFIX = "rendered-"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedNames:
+    """A list in every serialisation and coding, as files in a folder."""
+
+    folder: Path
+    digest: str
+
+    def etag(self, kind: Kind, coding: Coding) -> str:
+        return f'"{self.digest}-{kind.name.lower()}-{coding}"'
+
+    def open(self, kind: Kind, coding: Coding) -> BinaryIO:
+        """Raises StoreTrouble where the file has gone."""
+        try:
+            return body_in(self.folder, kind, coding).open("rb")
+        except OSError as exc:
+            raise StoreTrouble(f"the rendered list of projects cannot be read: {exc.strerror}") from exc
+
+
+class ListRenderings:
+    """The rendered lists below one folder. Owned by the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._flights: Flights[str, RenderedNames] = Flights()
+
+    async def get(self, lists: Mapping[str, Names]) -> RenderedNames:
+        """The union of these lists, the spelling of the first that has a name. Raises StoreTrouble."""
+        digest = hashlib.sha256("\n".join(names.digest for names in lists.values()).encode()).hexdigest()[:32]
+        return await self._flights.wait(
+            digest, lambda: self._rendered(digest, [names.path for names in lists.values()])
+        )
+
+    async def close(self) -> None:
+        await self._flights.close()
+
+    async def _rendered(self, digest: str, names: list[Path]) -> RenderedNames:
+        folder = self._folder / f"{_PREFIX}{digest}"
+        if not folder.is_dir():
+            try:
+                await render_list(names, folder)
+            except PageUnreadable as exc:
+                raise StoreTrouble(str(exc)) from exc
+            await asyncio.to_thread(self._sweep, folder)
+        return RenderedNames(folder, digest)
+
+    def _sweep(self, newest: Path) -> None:
+        """Takes away the lists that were rendered longest ago. An answer that still reads one has it open."""
+        found = [path for path in self._folder.glob(f"{_PREFIX}*") if path != newest]
+        with suppress(FileNotFoundError):  # another process sweeps too
+            found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in found[KEPT - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)

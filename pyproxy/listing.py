@@ -1,0 +1,299 @@
+"""The list of all projects, tens of megabytes: read and rendered in a process of its own, which hurts nobody else.
+
+`python -m pyproxy.listing parse SOURCE NAMES CONTENT_TYPE` and `… render FOLDER NAMES…` are that process; `parse_list`
+and `render_list` start it. A file of names holds one display name a line, each project once, by normalised name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import heapq
+import itertools
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TypeVar
+
+import msgspec
+import zstandard
+from isal import isal_zlib
+
+import pyproxy
+from pyproxy.encoding import Coding
+from pyproxy.errors import BadName, PageUnreadable, StoreFull, StoreTrouble
+from pyproxy.model import ProjectName, as_project
+from pyproxy.simple_api.negotiate import Kind
+from pyproxy.simple_api.parse import kind_of
+from pyproxy.simple_api.parse_html import check_version, is_index_heading, must_be_whole, text_of
+from pyproxy.simple_api.parse_json import project_names
+from pyproxy.simple_api.markup import tags
+
+T = TypeVar("T")
+
+MAX_LIST = 256 * 1024 * 1024
+"""Bytes of a list that is read; the longest known is some 45 MB."""
+
+MAX_PROJECTS = 5_000_000
+
+# Of the process: three times what a list of 64 MB takes, and ten.
+_MEMORY = 2 * 1024**3
+_CPU_SECONDS = 120
+_NICE = 10
+
+_UNREADABLE = 65
+_IO_TROUBLE = 74
+
+
+class RenderedList(msgspec.Struct, frozen=True):
+    """A folder of bodies: how many projects they name, and the SHA-256 of the JSON and of the HTML one."""
+
+    projects: int
+    json: str
+    html: str
+
+
+class _ParsedList(msgspec.Struct, frozen=True):
+    projects: int
+    digest: str
+
+
+def body_in(folder: Path, kind: Kind, coding: Coding) -> Path:
+    """Which file of a rendered folder is the body of this kind in this coding. HTML and TEXT are the same bytes."""
+    name = "json" if kind is Kind.JSON else "html"
+    return folder / (name if coding == "identity" else f"{name}.{coding}")
+
+
+async def parse_list(source: Path, names: Path, content_type: str, *, timeout: float = 60) -> str:
+    """Writes the names of a remote's list to the file `names`, whole or not at all; gives that file's SHA-256.
+
+    Names that no project can have are left out. Takes 3 s for 700,000 projects. Raises PageUnreadable where the list
+    cannot be read or takes more than `timeout` seconds, StoreTrouble where the file cannot be written.
+    """
+    answer = await _run("parse", str(source), str(names), content_type, timeout=timeout, target=names)
+    return msgspec.json.decode(answer, type=_ParsedList).digest
+
+
+async def render_list(names: Sequence[Path], folder: Path, *, timeout: float = 60) -> RenderedList:
+    """Writes the union of several files of names, as every body that is served, to a new folder (see `body_in`).
+
+    A name that several files spell is spelled as the first does. The folder is there as a whole or not at all.
+    Raises PageUnreadable where that takes more than `timeout` seconds, StoreTrouble where it cannot be written.
+    """
+    answer = await _run("render", str(folder), *map(str, names), timeout=timeout, target=folder)
+    return msgspec.json.decode(answer, type=RenderedList)
+
+
+async def _run(*arguments: str, timeout: float, target: Path) -> bytes:
+    """What the process prints. It never outlives the call, and what it left half done does not either."""
+    # -P: nothing is imported from the folder where the daemon happens to stand.
+    found = os.pathsep.join(filter(None, (str(Path(pyproxy.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "pyproxy.listing", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": found},
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            answer, complaint = await child.communicate()
+    except TimeoutError as exc:
+        raise PageUnreadable(f"the list of projects takes more than {timeout:g} s to read") from exc
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        _remove(_part(target, child.pid))
+    if child.returncode == 0:
+        return answer
+    raise _failure(child.returncode, complaint.decode(errors="replace").strip())
+
+
+def _failure(status: int | None, complaint: str) -> PageUnreadable | StoreTrouble:
+    if status == _UNREADABLE:
+        return PageUnreadable(complaint)
+    if status == _IO_TROUBLE:
+        number, _, words = complaint.partition(" ")
+        full = number in {str(errno.ENOSPC), str(errno.EDQUOT)}
+        return (StoreFull if full else StoreTrouble)(f"the list of projects cannot be stored: {words}")
+    # Killed by the limits on itself, or by whoever watches over the machine's memory.
+    return PageUnreadable(f"the list of projects takes more time or memory than it may (status {status})")
+
+
+def _part(target: Path, pid: int) -> Path:
+    """Where the process with this id writes until all is there."""
+    return target.with_name(f"{target.name}.part-{pid}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _parse(source: Path, names: Path, content_type: str) -> _ParsedList:
+    if source.stat().st_size > MAX_LIST:
+        raise PageUnreadable(f"the list of projects is larger than {MAX_LIST} bytes")
+    body = source.read_bytes()
+    found: dict[ProjectName, str] = {}
+    for name in project_names(body) if kind_of(content_type) is Kind.JSON else _names_in_html(body, content_type):
+        try:
+            found.setdefault(as_project(name), name)
+        except BadName:
+            continue
+        if len(found) > MAX_PROJECTS:
+            raise PageUnreadable(f"it has more than {MAX_PROJECTS} projects")
+    digest = hashlib.sha256()
+    part = _part(names, os.getpid())
+    with part.open("xb") as file:
+        for lines in _batches(f"{found[project]}\n" for project in sorted(found)):
+            chunk = "".join(lines).encode()
+            digest.update(chunk)
+            file.write(chunk)
+        _sync(file)
+    part.replace(names)
+    return _ParsedList(len(found), digest.hexdigest())
+
+
+def _names_in_html(body: bytes, content_type: str) -> Iterator[str]:
+    """PEP 503: "the text of the anchor tag MUST be the name of the project", its link the normalised one.
+
+    Raises PageUnreadable for what is cut short, of another repository version, or no index.
+    """
+    page = text_of(body, content_type)
+    metas: list[tuple[str, str]] = []
+    is_index = has_root = False
+    for tag in tags(page, frozenset({"html", "meta", "title", "h1", "a"}), frozenset({"title", "h1", "a"})):
+        if tag.name == "a":
+            href = tag.attributes.get("href", "").partition("#")[0].rstrip("/").rpartition("/")[2]
+            if tag.text and href:
+                yield tag.text
+            elif href:
+                yield href
+        elif tag.name == "meta":
+            name = tag.attributes.get("name", "").lower()
+            if name.startswith("pypi:"):
+                is_index = True
+                metas.append((name.removeprefix("pypi:"), tag.attributes.get("content", "")))
+        elif tag.name == "html":
+            has_root = True
+        else:
+            is_index = is_index or is_index_heading(tag.text)
+    must_be_whole(page, has_root=has_root)
+    check_version(metas)
+    if not is_index:
+        raise PageUnreadable("it is no list of projects: nothing in it says so")
+
+
+class _Body:
+    """One serialisation on its way to its three files."""
+
+    def __init__(self, folder: Path, kind: Kind) -> None:
+        self._gzip = isal_zlib.compressobj(level=1, wbits=31)
+        self._zstd = zstandard.ZstdCompressor(level=1).compressobj()
+        self._digest = hashlib.sha256()
+        self._files = [body_in(folder, kind, coding).open("xb") for coding in ("identity", "gzip", "zstd")]
+
+    def write(self, text: str) -> None:
+        chunk = text.encode()
+        self._digest.update(chunk)
+        plain, gzip, zstd = self._files
+        plain.write(chunk)
+        gzip.write(self._gzip.compress(chunk))
+        zstd.write(self._zstd.compress(chunk))
+
+    def close(self) -> str:
+        """The SHA-256 of the plain body, which is on disk with the others."""
+        _, gzip, zstd = self._files
+        gzip.write(self._gzip.flush())
+        zstd.write(self._zstd.flush())
+        for file in self._files:
+            _sync(file)
+            file.close()
+        return self._digest.hexdigest()
+
+
+def _render(folder: Path, names: Sequence[Path]) -> RenderedList:
+    part = _part(folder, os.getpid())
+    part.mkdir(mode=0o700)
+    json, html = _Body(part, Kind.JSON), _Body(part, Kind.HTML)
+    json.write('{"meta":{"api-version":"1.4"},"projects":[')
+    html.write(
+        '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="utf-8">\n    <meta name="pypi:repository-version"'
+        ' content="1.4">\n    <title>Simple index</title>\n  </head>\n  <body>\n'
+    )
+    count = 0
+    for batch in _batches(_union(names)):
+        # Nothing to escape: what `as_project` lets through is ASCII letters, digits and "._-".
+        json.write(("," if count else "") + ",".join([f'{{"name":"{display}"}}' for _, display in batch]))
+        html.write("".join([f'    <a href="{project}/">{display}</a><br>\n' for project, display in batch]))
+        count += len(batch)
+    json.write("]}")
+    html.write("  </body>\n</html>\n")
+    rendered = RenderedList(count, json.close(), html.close())
+    part.rename(folder)
+    return rendered
+
+
+def _union(names: Sequence[Path]) -> Iterator[tuple[ProjectName, str]]:
+    """Projects and their display names, by project. `merge` is stable, so the first file's spelling comes first."""
+    previous = None
+    for project, display in heapq.merge(*map(_entries, names), key=lambda entry: entry[0]):
+        if project != previous:
+            yield project, display
+        previous = project
+
+
+def _entries(names: Path) -> Iterator[tuple[ProjectName, str]]:
+    with names.open(encoding="ascii") as file:
+        for line in file:
+            display = line.rstrip("\n")
+            yield as_project(display), display
+
+
+def _batches(items: Iterable[T], size: int = 10_000) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The process: 0 and an answer in JSON on stdout, or one line on stderr and what kind of line as status."""
+    os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    try:
+        answer: msgspec.Struct
+        match arguments:
+            case ["parse", source, names, content_type]:
+                answer = _parse(Path(source), Path(names), content_type)
+            case ["render", folder, *names]:
+                answer = _render(Path(folder), [Path(name) for name in names])
+            case _:
+                raise PageUnreadable("usage: parse SOURCE NAMES CONTENT_TYPE | render FOLDER NAMES…")
+    except (PageUnreadable, BadName) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - a process answers by its streams
+        return _UNREADABLE
+    except MemoryError:
+        print("it takes more memory than it may", file=sys.stderr)  # noqa: T201
+        return _UNREADABLE
+    except OSError as exc:
+        print(exc.errno, exc.strerror, file=sys.stderr)  # noqa: T201
+        return _IO_TROUBLE
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

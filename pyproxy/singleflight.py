@@ -1,0 +1,61 @@
+"""One call per key: whoever asks for what is already being fetched joins that flight.
+
+A flight belongs to the `Flights` object, not to a request: a client that hangs up must not cancel the
+work of the others. The seam for many workers is here too: a second implementation may elect one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Flights(Generic[K, V]):
+    """The calls that are under way, by key. Owned by one event loop."""
+
+    def __init__(self, *, joined: Callable[[], None] = lambda: None) -> None:
+        self._tasks: dict[K, asyncio.Task[V]] = {}
+        self._joined = joined
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def join(self, key: K, call: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
+        """The task that runs `call` for this key, begun now unless one is under way.
+
+        Await it through `asyncio.shield`, or with `wait`: the task is everybody's.
+        """
+        task = self._tasks.get(key)
+        if task is not None:
+            self._joined()
+            return task
+        task = asyncio.ensure_future(_run(call))
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    async def wait(self, key: K, call: Callable[[], Awaitable[V]], *, patience: float | None = None) -> V:
+        """What the flight brings. Raises what it raises; TimeoutError after `patience` seconds, the flight going on."""
+        async with asyncio.timeout(patience):
+            return await asyncio.shield(self.join(key, call))
+
+    async def close(self) -> None:
+        """Cancels what is still under way and waits for its end."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _landed(self, key: K, done: asyncio.Task[V]) -> None:
+        if self._tasks.get(key) is done:
+            del self._tasks[key]
+        if not done.cancelled():
+            done.exception()  # looked at, also where every waiter has gone
+
+
+async def _run(call: Callable[[], Awaitable[V]]) -> V:
+    return await call()

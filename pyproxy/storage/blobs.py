@@ -1,0 +1,250 @@
+"""Bytes by digest: temporary files, and the files named by their SHA-256 that they become.
+
+A temp is named so that it can never pass for a blob, and holds a lock for as long as its process lives: what a
+crash leaves behind is told from a download under way without asking who it belonged to.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import stat
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pyproxy.errors import BadName, BlobDamaged, StoreTrouble
+from pyproxy.model import Sha256, as_sha256
+from pyproxy.storage.disk import Disk
+
+log = logging.getLogger(__name__)
+
+_TEMP: Final = re.compile(r"\d{1,10}\.[0-9a-f]{32}\Z")
+_SHARD: Final = re.compile(r"[0-9a-f]{2}\Z")
+_ATTEMPTS: Final = 10
+
+SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
+"""The folders that blobs are spread over, by the first two digits of their digests."""
+
+
+class Temp:
+    """A file on its way: written in order by one owner, read by anyone through `fd`.
+
+    `write` and `discard` may come from different threads. After `discard`, or once it was kept, the descriptor
+    is closed: who wants to go on reading has made a duplicate.
+    """
+
+    def __init__(self, disk: Disk, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.size = 0
+        """Bytes written so far."""
+        self._disk = disk
+        self._broken = False
+        # A discard waits for the write under way: once closed, the descriptor may be another file's.
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Appends all of the data. Raises StoreFull or StoreTrouble; the temp can then only be read and discarded."""
+        with self._lock:
+            self._usable()
+            self._broken = True
+            view = memoryview(data).cast("B")
+            if self._disk.failpoints.armed("half-written"):
+                half = view[: len(view) // 2]
+                self._disk.write(self.fd, half, self.path)
+                self._disk.point("half-written", self.path)
+                view = view[len(half) :]
+            self._disk.write(self.fd, view, self.path)
+            self.size += memoryview(data).nbytes
+            self._broken = False
+
+    def sync(self) -> None:
+        """Makes the bytes last. Blocking. Raises StoreTrouble; the temp is then of no use."""
+        with self._lock:
+            self._usable()
+            self._broken = True
+            self._disk.sync(self.fd, self.path)
+            self._broken = False
+
+    def handed_over(self) -> Temp:
+        """The same file as another object; this one no longer owns anything, and its `discard` does nothing.
+
+        Who takes a temp into a thread takes it this way: a cancelled caller then cannot close the descriptor
+        under the thread's hands.
+        """
+        with self._lock:
+            self._usable()
+            taken = Temp(self._disk, self.path, self.fd)
+            taken.size = self.size
+            self.fd = -1
+            return taken
+
+    def discard(self) -> None:
+        """Takes the file away and closes the descriptor. Does nothing the second time; never raises."""
+        with self._lock:
+            if self.fd < 0:
+                return
+            try:
+                self._disk.unlink(self.path)
+            except StoreTrouble as exc:
+                # The next start sweeps it: the lock goes with the descriptor.
+                log.warning("a temporary file stays behind: %s", exc)
+            os.close(self.fd)
+            self.fd = -1
+
+    def moved(self) -> None:
+        """The file has become a blob: closes the descriptor and leaves the file alone."""
+        with self._lock:
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+
+    def _usable(self) -> None:
+        if self.fd < 0:
+            raise StoreTrouble(f"{self._disk.shown(self.path)} has been given away")
+        if self._broken:
+            raise StoreTrouble(f"{self._disk.shown(self.path)} is of no use after an error")
+
+
+class Blobs:
+    """The blob files below `root` and the temporary files in `tmp`, on one file system. Knows no index."""
+
+    def __init__(self, disk: Disk, *, root: Path, tmp: Path) -> None:
+        self.root = root
+        self.tmp = tmp
+        self._disk = disk
+        self._root = str(root)
+
+    def path(self, digest: Sha256) -> Path:
+        return Path(self._name(digest))
+
+    def _name(self, digest: Sha256) -> str:
+        return f"{self._root}/{digest[:2]}/{digest[2:4]}/{digest}"
+
+    def temp(self) -> Temp:
+        """A new temporary file. Raises StoreFull, StoreTrouble."""
+        for _ in range(_ATTEMPTS):
+            path = self._temp_path()
+            fd = self._disk.create(path)
+            try:
+                # Somebody who sweeps may have locked it, or taken it away, before we had the lock.
+                ours = self._disk.try_lock(fd, path) and self._disk.fstat(fd, path).st_nlink > 0
+                if ours:
+                    self._disk.point("temp-created", path)
+            except BaseException:
+                Temp(self._disk, path, fd).discard()
+                raise
+            if ours:
+                return Temp(self._disk, path, fd)
+            os.close(fd)
+        raise StoreTrouble("temporary files are swept faster than they can be made")
+
+    def adopt(self, temp: Temp, digest: Sha256) -> None:
+        """Makes the temp the blob of this digest, which the caller has checked. Blocking: two fsyncs or more.
+
+        Raises StoreFull, StoreTrouble; a file may then stand under the blob's name, whole but not sure to last.
+        """
+        temp.sync()
+        self._disk.point("temp-synced", temp.path)
+        target = self.path(digest)
+        if not self._disk.rename(temp.path, target):
+            for folder in (target.parent.parent, target.parent):
+                if self._disk.make_dir(folder):
+                    self._disk.sync_dir(folder.parent)
+            if not self._disk.rename(temp.path, target):
+                raise StoreTrouble(f"{self._disk.shown(temp.path)} is gone: was the store's tmp folder cleared?")
+        self._disk.point("renamed", target)
+        self._disk.sync_dir(target.parent)
+        self._disk.point("dir-synced", target)
+
+    def open(self, digest: Sha256) -> int:
+        """A descriptor for reading. Raises BlobDamaged where there is no such file, StoreTrouble."""
+        fd = self._disk.open_read(self._name(digest))
+        if fd is None:
+            raise BlobDamaged(f"blob {digest} is missing")
+        return fd
+
+    def fstat(self, fd: int, digest: Sha256) -> os.stat_result:
+        return self._disk.fstat(fd, self._name(digest))
+
+    def stat(self, digest: Sha256) -> os.stat_result | None:
+        """What the file system says of a blob; None where there is no such regular file."""
+        found = self._disk.lstat(self._name(digest))
+        return found if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def is_sound(self, digest: Sha256) -> bool:
+        """Whether the file is there and has its digest. Blocking: reads it all. Raises StoreTrouble."""
+        path = self.path(digest)
+        fd = self._disk.open_read(path)
+        if fd is None:
+            return False
+        try:
+            return stat.S_ISREG(self._disk.fstat(fd, path).st_mode) and self._disk.sha256(fd, path) == digest
+        except StoreTrouble as exc:
+            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EIO:
+                log.warning("%s", exc)
+                return False  # the disk has lost these bytes; asking again would not help
+            raise
+        finally:
+            os.close(fd)
+
+    def set_aside(self, digest: Sha256) -> Path | None:
+        """Renames a blob into `tmp`, quickly however large it is; the caller unlinks it there. None: not there."""
+        aside = self._temp_path()
+        return aside if self._disk.rename(self.path(digest), aside) else None
+
+    def unlink(self, aside: Path) -> None:
+        """Takes away what `set_aside` gave."""
+        self._disk.unlink(aside)
+        self._disk.point("evict-unlinked", aside)
+
+    def shard(self, name: str) -> Iterator[Sha256]:
+        """The blobs whose digests begin with these two digits; files of other names are passed over."""
+        folder = self.root / name
+        for inner in self._disk.names(folder):
+            if not _SHARD.match(inner):
+                continue
+            for entry in self._disk.entries(folder / inner):
+                try:
+                    digest = as_sha256(entry.name)
+                except BadName:
+                    continue
+                if digest.startswith(name + inner):
+                    yield digest
+
+    def walk(self) -> Iterator[Sha256]:
+        """All blobs there are, whether or not any record knows them."""
+        for name in SHARDS:
+            yield from self.shard(name)
+
+    def sweep(self) -> tuple[int, int]:
+        """Takes away the temps that no living process holds. How many went, and how many foreign files were left."""
+        swept = foreign = 0
+        for name in self._disk.names(self.tmp):
+            if not _TEMP.match(name):
+                foreign += 1
+                continue
+            try:
+                swept += self._sweep_one(self.tmp / name)
+            except StoreTrouble as exc:
+                # Something else under such a name, a folder or a link: it harms nobody.
+                log.warning("left alone: %s", exc)
+                foreign += 1
+        return swept, foreign
+
+    def _sweep_one(self, path: Path) -> bool:
+        fd = self._disk.open_read(path)
+        if fd is None:
+            return False
+        try:
+            return self._disk.try_lock(fd, path) and self._disk.unlink(path)
+        finally:
+            os.close(fd)
+
+    def _temp_path(self) -> Path:
+        return self.tmp / f"{os.getpid()}.{uuid.uuid4().hex}"

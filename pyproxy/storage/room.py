@@ -1,0 +1,63 @@
+"""Bytes promised to downloads under way, counted against the limit together with what is committed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+
+from pyproxy.errors import StoreFull
+
+
+class Room:
+    """The reservations of one process."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """Bytes that blobs and reservations may take together. A reload may set it."""
+        self._reserved = 0
+        self._lock = threading.Lock()  # guards _reserved: the loop claims, the threads of the cache give back
+
+    @property
+    def reserved(self) -> int:
+        return self._reserved
+
+    def claim(self, nbytes: int) -> None:
+        """Raises StoreFull where no eviction could make room: nothing need be evicted to find that out."""
+        with self._lock:
+            if nbytes > self.limit:
+                raise StoreFull(f"{nbytes} bytes do not fit into a cache of {self.limit}")
+            if self._reserved + nbytes > self.limit:
+                raise StoreFull(f"downloads under way have taken {self._reserved} of the cache's {self.limit} bytes")
+            self._reserved += nbytes
+
+    def give_back(self, nbytes: int) -> None:
+        with self._lock:
+            self._reserved -= nbytes
+
+
+class Reservation:
+    """Bytes that may be written. Release it in any case; `keep` takes it over."""
+
+    def __init__(self, room: Room, nbytes: int, grow: Callable[[int], Awaitable[None]]) -> None:
+        self.nbytes = nbytes
+        self._room = room
+        self._grow = grow
+        self._lock = threading.Lock()  # a release on the loop may meet one in a thread; each byte goes back once
+
+    async def grow(self, nbytes: int) -> None:
+        """Reserves so many bytes more. Raises StoreFull, StoreTrouble; what was reserved before stays so."""
+        await self._grow(nbytes)
+        with self._lock:
+            self.nbytes += nbytes
+
+    def release(self) -> None:
+        """Gives all of it back. Does nothing the second time."""
+        with self._lock:
+            nbytes, self.nbytes = self.nbytes, 0
+        self._room.give_back(nbytes)
+
+    def handed_over(self) -> Reservation:
+        """The same bytes as another object; releasing this one then does nothing."""
+        with self._lock:
+            nbytes, self.nbytes = self.nbytes, 0
+        return Reservation(self._room, nbytes, self._grow)

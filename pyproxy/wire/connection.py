@@ -1,0 +1,346 @@
+"""One client's connection: drives aiohttp's protocol, has requests answered whole or cut, ends what takes too long.
+
+Of aiohttp's private parts one is read, `_messages`: see `_feed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias, cast
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from pyproxy import logs
+from pyproxy.wire import heads, sockets
+from pyproxy.wire.intake import PATIENCE, Intake, Reading
+from pyproxy.wire.limits import Limits
+from pyproxy.wire.request import Request, Writer
+from pyproxy.wire.times import Act, Times
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Answers a request. Cancelled when the client goes away, so work that others share is shielded by its owner."""
+
+_log = logging.getLogger(__name__)
+
+
+class Shared(Protocol):
+    """What all connections of a listener have in common."""
+
+    limits: Limits
+    handler: Handler
+    draining: bool
+    tasks: set[asyncio.Task[Any]]  # Any: tasks are only counted and waited for
+
+    def opened(self, connection: Connection) -> None: ...
+    def closed(self, connection: Connection) -> None: ...
+
+
+class Connection(web.RequestHandler):
+    """The protocol of one client.
+
+    A fast path belongs at the top of `data_received`: while `idle`, a whole head that is known may be answered by one
+    `write` to the transport, followed by `answered()`.
+    """
+
+    __slots__ = ("_body_full", "_holding", "_intake", "_refusing", "_request", "_shared", "_socket", "_times", "_wire")
+
+    def __init__(self, manager: web.Server, shared: Shared, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        # Any: aiohttp's own options, passed through as its Server does.
+        super().__init__(manager, loop=loop, **options)
+        self._shared = shared
+        self._intake = Intake(shared.limits)
+        self._times = Times(loop.time())
+        self._request: Request | None = None  # the one that is being answered
+        self._refusing = 0  # the status to answer it with, instead of the handler's
+        self._holding = False  # reading is paused, as enough waits behind a request
+        self._body_full = False  # reading is paused by aiohttp, as a body comes faster than its handler reads
+        self._wire: asyncio.Transport | None = None  # kept where aiohttp lets go of its `transport`, to see it closed
+        self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
+
+    # --- what the owner sees -----------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is going on: all requests are answered, and nothing of another one has come."""
+        return self._request is None and self._intake.reading is Reading.HEAD and not self._intake.waiting
+
+    @property
+    def idle_since(self) -> float | None:
+        """The loop's time since which a connection that has had an answer waits for its next request; else None."""
+        return self._times.since if self.idle and self._times.served else None
+
+    @property
+    def stays_open(self) -> bool:
+        """Whether another request may follow; read when the head of an answer is written."""
+        return not (self._intake.last or self._shared.draining)
+
+    @property
+    def client(self) -> str:
+        """The client's address, or "unix"."""
+        peer = self.peername
+        return str(peer[0]) if isinstance(peer, tuple) else "unix"
+
+    def answered(self) -> None:
+        """A request was answered, here or past aiohttp by a write to the transport."""
+        self._times.since = self._loop.time()
+        self._times.served = True
+
+    def retire(self) -> None:
+        """Closes an idle connection; one with a request in flight closes when that is answered."""
+        if self._request is None and self._intake.reading is not Reading.BEGUN:
+            self._hang_up()
+
+    def cut(self) -> None:
+        """Breaks the connection off (with a reset, over TCP), whatever is under way."""
+        if self._wire is not None:
+            sockets.reset_on_close(self._socket)
+            self._wire.abort()
+
+    # --- bytes from the client ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
+        super().connection_made(transport)
+        self._shared.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
+        self._intake.stop()
+        super().connection_lost(exc)
+        self._shared.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not data:  # aiohttp to itself: go on with what the parser holds of a body
+            self._feed(b"")
+            return
+        times, intake = self._times, self._intake
+        times.heard = self._loop.time()
+        waiting = intake.waiting
+        intake.take(data)
+        self._advance()
+        if not waiting and intake.waiting:
+            times.since = times.heard  # the first byte of a head
+
+    def _advance(self) -> None:
+        """Gives aiohttp what it may have of the bytes that came."""
+        intake = self._intake
+        while (piece := intake.piece(busy=self._request is not None)) is not None:
+            self._feed(piece)
+        if intake.fault:
+            self._refuse(intake.fault)
+        self._hold(hold=intake.waiting > PATIENCE)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception:  # noqa: BLE001 - the loop would close the connection without a word
+            _log.exception("aiohttp's parser stumbled")
+            if self._intake.reading is Reading.BEGUN:
+                self._refuse(400)
+            else:
+                self._break_off(400)
+            return
+        # The parser's errors are put where requests are. Nothing else can be there while a body is coming, and aiohttp
+        # would not look before the handler has ended, which waits for the body.
+        if status := self._intake.fault_of_body(parser_failed=bool(self._messages)):
+            self._break_off(status)
+
+    def _hold(self, *, hold: bool) -> None:
+        if hold is self._holding or self._wire is None:
+            return
+        self._holding = hold
+        if hold:
+            self._wire.pause_reading()
+        elif not self._body_full:
+            self._wire.resume_reading()
+
+    def pause_reading(self) -> None:
+        self._body_full = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        self._body_full = False
+        self._times.heard = self._loop.time()
+        super().resume_reading(resume_parser)
+        if self._holding and self._wire is not None:
+            self._wire.pause_reading()
+
+    # --- from a head to its answer -----------------------------------------------------------------------------------
+
+    def begin(self, message: RawRequestMessage, body: StreamReader, task: asyncio.Task[None]) -> Request:
+        """The request that aiohttp is about to have answered; also where it could not parse one and says so itself."""
+        if message.method == "UNKNOWN":  # its stand-in for what it could not parse, which claims HTTP/1.0
+            message = message._replace(version=HttpVersion11)
+        self._refusing = self._intake.begin(message, body)
+        self._request = Request(message, body, self, Writer(self, self._loop), task, self._loop)
+        self._advance()
+        return self._request
+
+    def go_on(self) -> None:
+        """The handler reads a body that the client holds back until it is told to go on (RFC 9110, 10.1.1)."""
+        self._times.heard = self._loop.time()
+        if self._intake.owes_body and not self._intake.body_begun and self._wire is not None:
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def serve(self, request: Request) -> web.StreamResponse:
+        """Has the request answered, to the last byte. Raises ConnectionError where that is no longer possible."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._shared.tasks.add(task)
+        try:
+            response = await self._answer(request, task)
+            self._see_it_is_whole(request, response)
+            if not response.keep_alive:
+                self._intake.last = True
+            return response
+        finally:
+            self._shared.tasks.discard(task)
+            self._end()
+
+    async def _answer(self, request: Request, task: asyncio.Task[Any]) -> web.StreamResponse:
+        try:
+            response = await self._response_to(request)
+            await response.prepare(request)
+            await response.write_eof()
+        except web.RequestPayloadError:
+            self._break_off(400)
+            raise ConnectionResetError("the request's body is broken") from None
+        except (Exception, asyncio.CancelledError) as exc:
+            # One that nobody asked for comes out of work that was cancelled elsewhere: an error like others.
+            if isinstance(exc, asyncio.CancelledError) and task.cancelling():
+                raise
+            if self._wire is None or self._wire.is_closing():
+                # The client went away, or was cut off by whoever raised this; either is told of where it is known.
+                raise ConnectionResetError("the connection is closed") from exc
+            fields = {"method": request.method, "path": request.path}
+            _log.error("unhandled error in a handler", exc_info=exc, extra={"fields": fields})
+            self._break_off(500)
+            raise ConnectionResetError("the handler failed") from exc
+        return response
+
+    async def _response_to(self, request: Request) -> web.StreamResponse:
+        if self._refusing:
+            return self._refusal(self._refusing)
+        try:
+            return await self._shared.handler(request)
+        except web.HTTPException as exc:
+            return exc
+
+    def _see_it_is_whole(self, request: Request, response: web.StreamResponse) -> None:
+        if request.bodiless(response):
+            return
+        missing = request.writer.length
+        if missing:
+            # On a connection that stays open the client would wait for the rest, or take the next answer for it.
+            fields = {"method": request.method, "path": request.path, "missing": missing}
+            _log.error("cut: an answer is not as long as its head says", extra={"fields": fields})
+            self.cut()
+            raise ConnectionResetError("the answer is short")
+        if missing is None and request.version < HttpVersion11:
+            response.force_close()  # aiohttp would keep open what only closing can end
+
+    def _end(self) -> None:
+        self._request = None
+        self.answered()
+        self._intake.end()
+        if self._intake.reading is Reading.DEAF:
+            return
+        if self._shared.draining:
+            self._hang_up()
+        else:
+            self._advance()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers for aiohttp where it could not parse a request; its own `message` repeats what the client sent."""
+        if message is None:  # what `serve` has raised: all is said, and the connection closed
+            raise ConnectionResetError("the connection is closed") from exc
+        return self._refusal(status)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:  # Any: aiohttp's signature
+        """What goes wrong while the rest of a body is thrown away is the client's fault, and its own to know."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError | HttpProcessingError):
+            super().log_exception(*args, **kw)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _refusal(self, status: int) -> web.Response:
+        """The answer to a request that the handler does not get to see."""
+        self._tell(status)
+        self._intake.last = True
+        text = f"{heads.TEXTS[status]}\n"
+        return web.Response(status=status, reason=heads.TEXTS[status], text=text, headers={hdrs.CONNECTION: "close"})
+
+    def _refuse(self, status: int) -> None:
+        """Says no to what is not a request yet. What the client says then is thrown away, for a while."""
+        self._intake.stop()
+        if self._wire is None or self._wire.is_closing():
+            return
+        self._tell(status)
+        self._wire.write(heads.refusal(status))
+        # To close with bytes unread would reset the connection, and what was just said could be lost with it.
+        self._wire.write_eof()
+        self._times.since = self._loop.time()
+
+    def _break_off(self, status: int) -> None:
+        """Ends a request that cannot be answered: in words if nothing of an answer is out, else by cutting it short."""
+        self._intake.stop()
+        if self._wire is None or self._wire.is_closing():
+            return
+        if self._request is not None and self._request.writer.output_size > 0:
+            self.cut()
+            return
+        if self._request is not None:
+            self._tell(status)
+            self._wire.write(heads.refusal(status))
+        self._wire.close()  # then aiohttp cancels the handler
+
+    def _hang_up(self) -> None:
+        self._intake.stop()
+        if self._wire is not None:
+            self._wire.close()
+
+    def _tell(self, status: int) -> None:
+        logs.event(_log, logging.INFO, "refused", client=self.client, status=status)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Ends the connection if its client takes too long. Called once a sweep."""
+        request = self._request
+        if self._wire is None or self._does_not_read(self._wire, now):
+            return
+        awaited = request is not None and self._intake.owes_body and not (self._body_full or request.waits_to_be_asked)
+        match self._times.due(now, self._shared.limits, self._intake, busy=request is not None, awaited=awaited):
+            case Act.REFUSE:
+                self._refuse(408)
+            case Act.BREAK_OFF:
+                self._break_off(408)
+            case Act.CLOSE:
+                self._hang_up()
+            case Act.ABORT:
+                self._wire.abort()
+
+    def _does_not_read(self, wire: asyncio.Transport, now: float) -> bool:
+        """Whether bytes wait here for the client, which is cut if it has not taken any for too long."""
+        here = wire.get_write_buffer_size()
+        taken: int | None = None
+        if here or self._request is not None:
+            # Also what a handler sends past the transport is seen, as it is the kernel that is asked.
+            given = 0 if self._request is None else self._request.writer.output_size
+            count, there = sockets.taken(self._socket, given - here)
+            taken = count if here or there else None
+        if self._times.stalls(now, taken, self._shared.limits.send_stall):
+            logs.event(_log, logging.INFO, "cut: the client does not read", client=self.client)
+            self.cut()
+        return here > 0

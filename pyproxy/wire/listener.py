@@ -1,0 +1,276 @@
+"""One listening socket and its connections: accepts up to a cap, keeps their times, drains them at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import select
+import socket
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from pyproxy import logs
+from pyproxy.wire import sockets
+from pyproxy.wire.connection import Connection, Handler
+from pyproxy.wire.limits import Limits, connection_cap
+from pyproxy.wire.request import Request
+from pyproxy.wire.sockets import Where
+
+BACKLOG = 4096
+"""Connections that the kernel keeps for us, if `net.core.somaxconn` allows: where those beyond the cap wait."""
+
+_BATCH = 64  # connections accepted between two looks at the rest of the world
+_PAUSE = 0.2  # seconds before trying again to accept when the process is out of descriptors or memory
+_YIELD = 16  # one in so many idle connections is closed, each sweep, while others wait for a place
+_LAST_WAIT = 5.0  # seconds for connections that were cut to be gone, and for their handlers to end
+_FOR_EVER = 10 * 365 * 86_400.0
+
+# The connection was gone before it was accepted, or brought a network error of its own along (accept(2), Linux).
+_ITS_OWN_FAULT = {
+    errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM, errno.EINTR,
+}  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(web.Server):
+    """aiohttp's server, less its timers, logs and texts; the `Shared` of its connections."""
+
+    def __init__(self, handler: Handler, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            _serve,
+            request_factory=_request,
+            # A handler's client is gone: nothing it could still do is wanted. Work that others share is shielded.
+            handler_cancellation=True,
+            loop=loop,
+        )
+        self.limits = limits
+        self.handler = handler
+        self.draining = False
+        self.open: set[Connection] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.changed = asyncio.Event()  # set whenever a connection has closed
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self,
+            self,
+            loop=self._loop,
+            # One timer a connection at most, which never comes: the sweep keeps the times. 0 would close idle ones.
+            keepalive_timeout=_FOR_EVER,
+            lingering_time=self.limits.linger,
+            access_log=None,
+            # Our own bounds (`heads.fault`) are met first; aiohttp's count the lines of a head in one of its parsers.
+            max_line_size=self.limits.max_line + 2,
+            max_field_size=self.limits.max_line + 2,
+            max_headers=self.limits.max_header_fields + 2,
+            auto_decompress=False,
+        )
+
+    def opened(self, connection: Connection) -> None:
+        self.open.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self.open.discard(connection)
+        self.changed.set()
+
+
+def _serve(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+    return cast("Connection", request.protocol).serve(cast("Request", request))
+
+
+def _request(
+    message: RawRequestMessage,
+    body: StreamReader,
+    connection: web.RequestHandler,
+    _writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    return cast("Connection", connection).begin(message, body, task)
+
+
+class Listener:
+    """Listens at one place and has requests answered. Started once, drained once or twice, all on one loop.
+
+    `where` may also be a bound socket, which is then the listener's to close.
+    """
+
+    def __init__(self, handler: Handler, where: Where | socket.socket, *, limits: Limits | None = None) -> None:
+        self._handler = handler
+        self._where = where
+        self._limits = limits or Limits()
+        self._cap = self._limits.max_connections or connection_cap()
+        self._server: _Server | None = None
+        self._socket: socket.socket | None = None
+        self._file: sockets.UnixFile | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._breathless = False  # accepting fails, and that was logged
+
+    async def start(self) -> None:
+        """Binds and listens. Raises OSError where the place is taken or not ours to take."""
+        loop = asyncio.get_running_loop()
+        if isinstance(self._where, socket.socket):
+            self._socket = self._where
+        elif isinstance(self._where, Path):
+            self._socket, self._file = sockets.bind_unix(self._where)
+        else:
+            self._socket = await sockets.bind_tcp(*self._where)
+        self._socket.settimeout(0)
+        self._socket.listen(BACKLOG)
+        self._server = _Server(self._handler, self._limits, loop)
+        self._accepting = loop.create_task(self._accept(self._socket, self._server), name="accept")
+        self._sweeping = loop.create_task(self._sweep(self._socket, self._server), name="sweep")
+
+    @property
+    def address(self) -> Where:
+        """Where it listens, with the port that the kernel chose. Raises RuntimeError before `start` and after drain."""
+        if self._socket is None:
+            raise RuntimeError("not listening")
+        if self._socket.family == socket.AF_UNIX:
+            return Path(self._socket.getsockname())
+        host, port, *_ = self._socket.getsockname()
+        return host, port
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that clients hold, idle ones included."""
+        return 0 if self._server is None else len(self._server.open)
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Requests whose handler runs or whose answer is being sent."""
+        return 0 if self._server is None else len(self._server.tasks)
+
+    async def drain(self, grace: float) -> None:
+        """Stops: nobody new, idle connections closed, requests in flight answered for at most `grace` seconds.
+
+        What is left then is cut off. Called a second time while it runs, it cuts at once.
+        """
+        server = self._server
+        if server is None:
+            return
+        if server.draining:
+            grace = 0
+        server.draining = True
+        await self._stop_accepting()
+        for connection in list(server.open):
+            connection.retire()
+        if not await _emptied(server, grace):
+            if server.tasks:
+                logs.event(_log, logging.WARNING, "out of time to stop: cut off", requests=len(server.tasks))
+            for connection in list(server.open):
+                connection.cut()
+            await _emptied(server, _LAST_WAIT)
+        if server.tasks:  # their connections are gone, so they are cancelled
+            await asyncio.wait(set(server.tasks), timeout=_LAST_WAIT)
+        if server.tasks:
+            logs.event(_log, logging.ERROR, "requests that do not end", requests=len(server.tasks))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
+
+    async def _stop_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._file is not None:
+            self._file.unlink()
+
+    # --- accepting ---------------------------------------------------------------------------------------------------
+
+    async def _accept(self, listening: socket.socket, server: _Server) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while len(server.open) >= self._cap:
+                server.changed.clear()
+                await server.changed.wait()
+            try:
+                first, _ = await loop.sock_accept(listening)
+            except OSError as exc:
+                await self._take_breath(exc)
+                continue
+            self._breathless = False
+            batch = [first, *_more(listening, min(_BATCH, self._cap - len(server.open)) - 1)]
+            await asyncio.gather(*(self._admit(sock, server) for sock in batch))
+
+    async def _admit(self, sock: socket.socket, server: _Server) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(server, sock)
+        except OSError as exc:
+            sock.close()
+            _log.debug("a connection was lost while it was accepted: %s", exc)
+
+    async def _take_breath(self, exc: OSError) -> None:
+        """Waits before accepting again: without descriptors or memory, trying at once would only burn time."""
+        if exc.errno in _ITS_OWN_FAULT:
+            return
+        if not self._breathless:
+            self._breathless = True
+            logs.event(_log, logging.ERROR, f"cannot accept connections: {exc.strerror}")
+        await asyncio.sleep(_PAUSE)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    async def _sweep(self, listening: socket.socket, server: _Server) -> None:
+        """Looks at all connections once a while: a timer for each wait of each request would cost too much."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._limits.sweep)
+            now = loop.time()
+            for connection in list(server.open):
+                try:
+                    connection.check(now)
+                except Exception:  # noqa: BLE001 - one connection's trouble must not leave all others without limits
+                    _log.exception("a connection cannot be checked")
+                    connection.cut()
+            if len(server.open) >= self._cap and not server.draining and _somebody_waits(listening):
+                _make_room(server, max(1, self._cap // _YIELD))
+
+
+def _more(listening: socket.socket, most: int) -> list[socket.socket]:
+    """Connections that need no waiting for."""
+    found: list[socket.socket] = []
+    while len(found) < most:
+        try:
+            sock, _ = listening.accept()
+        except OSError:
+            break  # nobody is there; or there is trouble, which the next wait for one will meet
+        sock.settimeout(0)
+        found.append(sock)
+    return found
+
+
+def _somebody_waits(listening: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listening, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _make_room(server: _Server, count: int) -> None:
+    """Closes the connections that have been idle for longest: their clients connect again when they need to."""
+    idle = [(since, id(connection), connection) for connection in server.open if (since := connection.idle_since)]
+    for _, _, connection in sorted(idle)[:count]:
+        connection.retire()
+
+
+async def _emptied(server: _Server, grace: float) -> bool:
+    """Whether all connections have closed within `grace` seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(grace):
+            while server.open:
+                server.changed.clear()
+                await server.changed.wait()
+    return not server.open

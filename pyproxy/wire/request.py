@@ -1,0 +1,95 @@
+"""A request as handlers get it: aiohttp's, with the connection's say in whether it stays open and a careful writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol, cast
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+
+class Line(Protocol):
+    """What a request asks of its connection."""
+
+    @property
+    def stays_open(self) -> bool: ...
+    def go_on(self) -> None: ...
+
+
+class Writer(StreamWriter):
+    """aiohttp's writer, whose `length` says what an answer still owes, also after its last bytes.
+
+    Bytes that go to the socket past it are taken off `length` by whoever sends them.
+    """
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        if self.length is not None:
+            self.length -= len(chunk)
+        await super().write_eof(chunk)
+
+
+class Body:
+    """A body that its client holds back until it is told to go on; reading it first says so.
+
+    Stands in for aiohttp's StreamReader, which it wraps: a subclass would have to be put into aiohttp's parser.
+    """
+
+    def __init__(self, stream: StreamReader, go_on: Callable[[], None]) -> None:
+        self._stream = stream
+        self._go_on = go_on
+        self.asked = False
+
+    def _ask(self) -> None:
+        if not self.asked:
+            self.asked = True
+            self._go_on()
+
+    def __getattr__(self, name: str) -> Any:  # Any: whatever the stream has under that name
+        if name.startswith(("read", "iter_")):
+            self._ask()
+        return getattr(self._stream, name)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._ask()
+        return self._stream.__aiter__()
+
+
+class Request(web.BaseRequest):
+    """`keep_alive` is decided when the head of the answer is written, as draining may have begun by then."""
+
+    def __init__(  # noqa: PLR0917 - aiohttp's signature, which its `clone` counts on
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        payload_writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,  # Any: aiohttp's, passed through
+    ) -> None:
+        self._line = cast("Line", protocol)
+        self._held_back: Body | None = None
+        expects = message.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        if expects and message.version >= HttpVersion11 and not payload.is_eof():
+            self._held_back = Body(payload, self._line.go_on)
+            payload = cast("StreamReader", self._held_back)
+        super().__init__(message, payload, protocol, payload_writer, task, loop, **options)
+
+    @property
+    def waits_to_be_asked(self) -> bool:
+        """The client holds its body back, and nobody has asked for it."""
+        return self._held_back is not None and not self._held_back.asked
+
+    @property
+    def keep_alive(self) -> bool:
+        # A body that was not asked for may come or not: RFC 9110, 10.1.1 leaves it to the client. Only closing is safe.
+        return super().keep_alive and self._line.stays_open and not self.waits_to_be_asked
+
+    def bodiless(self, response: web.StreamResponse) -> bool:
+        """Whether an answer to this request has no body, whatever its head says of one (RFC 9112, 6.3)."""
+        return self.method == hdrs.METH_HEAD or response.status in {204, 304} or response.status < 200  # noqa: PLR2004

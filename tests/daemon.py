@@ -1,0 +1,175 @@
+"""A whole daemon in this process on port 0, before a scripted remote, and how tests ask it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import textwrap
+import zipfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import aiohttp
+import yarl
+
+from pyproxy.app import Daemon, running
+from pyproxy.config import Config, Flags, load
+from pyproxy.wire import Limits
+from tests.fakes.raw_upstream import RawUpstream
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+
+QUICK = Limits(sweep=0.02, linger=0.2)
+
+
+def a_wheel(
+    name: str = "alpha", version: str = "1.0", *, payload: bytes = b"", requires: tuple[str, ...] = ()
+) -> bytes:
+    """A real wheel of this project; `payload` makes it as large as wanted, uncompressed."""
+    info = f"{name}-{version}.dist-info"
+    metadata = [
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        *(f"Requires-Dist: {r}\n" for r in requires),
+    ]
+    members = {
+        f"{name}/__init__.py": b"",
+        f"{name}/payload.bin": payload,
+        f"{info}/METADATA": "".join(metadata).encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in members) + f"{info}/RECORD,,\n"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for path, data in {**members, f"{info}/RECORD": record.encode()}.items():
+            archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), data)
+    return out.getvalue()
+
+
+@dataclass(slots=True)
+class Project:
+    """A project of the remote: what its page says, file by file. Publish it again after a change."""
+
+    name: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    said: dict[str, dict[str, Any]] = field(default_factory=dict)  # Any: fields of a JSON page
+    page: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, filename: str, data: bytes, **said: Any) -> None:
+        """`said` goes into the file's record, over what is true; a value None takes the field out."""
+        self.files[filename] = data
+        self.said[filename] = said
+
+    def as_json(self) -> bytes:
+        records = []
+        for filename, data in self.files.items():
+            record = {
+                "filename": filename,
+                "url": f"../../files/{filename}",
+                "hashes": {"sha256": hashlib.sha256(data).hexdigest()},
+                "size": len(data),
+                **self.said[filename],
+            }
+            records.append({key: value for key, value in record.items() if value is not None})
+        page = {"meta": {"api-version": "1.1"}, "name": self.name, "files": records, "versions": []}
+        return json.dumps({**page, **self.page}).encode()
+
+    def publish(self, up: RawUpstream, *, etag: str | None = '"1"', **served: Any) -> None:
+        """Lays the page and its files where a remote at `up.url + "simple/"` has them."""
+        up.serve(f"/simple/{self.name}/", self.as_json(), content_type=JSON, etag=etag, **served)
+        for filename, data in self.files.items():
+            up.serve(f"/files/{filename}", data, etag=f'"{hashlib.sha256(data).hexdigest()[:16]}"')
+
+
+def project(up: RawUpstream, name: str = "alpha", *, payload: bytes = b"", **said: Any) -> Project:
+    """A published project of one wheel."""
+    made = Project(name)
+    made.add(f"{name}-1.0-py3-none-any.whl", a_wheel(name, payload=payload), **said)
+    made.publish(up)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `whole`: the body ended as its head said."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+    whole: bool
+
+    def json(self) -> Any:  # Any: JSON
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Served:
+    """A running daemon and a client for it."""
+
+    def __init__(self, daemon: Daemon, session: aiohttp.ClientSession, data: Path) -> None:
+        self.daemon = daemon
+        self.session = session
+        self.data = data
+        host, port = daemon.listener.address  # type: ignore[misc]  # TCP in these tests
+        self.url = f"http://{host}:{port}"
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request; underscores in the names of header fields stand for dashes. Nothing is followed or decoded."""
+        url = yarl.URL(urljoin(self.url, path), encoded=True)
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, url, headers=fields, allow_redirects=False) as response:
+            got = bytearray()
+            whole = True
+            try:
+                async for chunk in response.content.iter_any():
+                    got += chunk
+            except aiohttp.ClientPayloadError:
+                whole = False
+            return Answer(response.status, response.reason or "", response.headers, bytes(got), whole)
+
+    async def page(self, name: str = "alpha", base: str = "main", accept: str = JSON, **headers: str) -> Answer:
+        return await self.ask(f"/pypi/{base}/simple/{name}/", Accept=accept, **headers)
+
+    async def links(self, name: str = "alpha", base: str = "main") -> dict[str, str]:
+        """By file name, the absolute path of each file of the page."""
+        answer = await self.page(name, base)
+        assert answer.status == 200, answer
+        return {f["filename"]: urljoin(f"/pypi/{base}/simple/{name}/", f["url"]) for f in answer.json()["files"]}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of this name that have these labels."""
+        families = self.daemon.machinery.metrics.registry.collect()
+        samples = (sample for family in families for sample in family.samples)
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def configured(folder: Path, text: str) -> Config:
+    """The configuration of this YAML, its store in `folder/data`."""
+    path = folder / "pyproxy.yaml"
+    path.write_text(textwrap.dedent(text))
+    return load(path, flags=Flags(data=folder / "data", listen="127.0.0.1:0"), env={})
+
+
+def one_remote(up: RawUpstream, **remote: Any) -> str:
+    """One distribution, main, over one remote, up, with these keys."""
+    lines = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in remote.items())
+    return f"remotes:\n  up:\n    url: {up.url}simple/\n{lines}distributions:\n  main:\n    remote: up\n"
+
+
+@asynccontextmanager
+async def serving(folder: Path, text: str, *, limits: Limits = QUICK) -> AsyncIterator[Served]:
+    """The daemon of this configuration, stopped at the end; its store stays for the next."""
+    async with (
+        running(configured(folder, text), limits=limits) as daemon,
+        aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        yield Served(daemon, session, folder / "data")

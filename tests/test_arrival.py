@@ -1,0 +1,381 @@
+"""One download, many readers; nothing unverified is ever a whole answer, and nothing unverified is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pyproxy.arrival import HOLD_BACK, Arrival, Arrivals, Landed, Open, Promise, Reader
+from pyproxy.errors import ContentWrong, RemoteFailed, StoreFull
+from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.disk import Disk
+from pyproxy.storage.spool import WINDOW
+from tests.fakes.bodies import Part, ScriptedFile
+
+BODY = bytes(range(256)) * 2048  # 512 KiB
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+class Shelf:
+    """A store in a folder. `full_at`: the disk refuses what goes beyond; `limit`: the cache does."""
+
+    def __init__(self, folder: Path, *, full_at: int | None = None, limit: int = 1 << 40) -> None:
+        self.tmp = folder / "tmp"
+        self.tmp.mkdir()
+        self.limit = limit
+        self.kept: dict[str, bytes] = {}
+        self.reserved = 0
+
+        def fault(what: str) -> None:
+            if full_at is not None and what.startswith("write") and self.written() >= full_at:
+                raise OSError(28, "No space left on device")
+
+        self.blobs = Blobs(Disk(folder, fault=fault), root=folder / "blobs", tmp=self.tmp)
+
+    def written(self) -> int:
+        return sum(path.stat().st_size for path in self.tmp.iterdir())
+
+    def temp(self) -> Temp:
+        return self.blobs.temp()
+
+    async def reserve(self, nbytes: int) -> Place:
+        place = Place(self)
+        await place.grow(nbytes)
+        return place
+
+    async def keep(self, temp: Temp, landed: Landed, room: object) -> None:
+        del room
+        self.kept[landed.digest] = temp.path.read_bytes()
+        temp.discard()
+
+
+class Place:
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.nbytes = 0
+
+    async def grow(self, nbytes: int) -> None:
+        if self.shelf.reserved + nbytes > self.shelf.limit:
+            raise StoreFull("no room")
+        self.nbytes += nbytes
+        self.shelf.reserved += nbytes
+
+    def release(self) -> None:
+        self.shelf.reserved -= self.nbytes
+        self.nbytes = 0
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+def arriving(
+    open_: Open, shelf: Shelf, pool: ThreadPoolExecutor, promise: Promise, *, keep: bool = True, retries: int = 3
+) -> Arrival:
+    return Arrival("a-1.0-py3-none-any.whl", "far", promise, open_, shelf, keep=keep, retries=retries, executor=pool)
+
+
+def opener(remote: ScriptedFile) -> Open:
+    return remote.open  # type: ignore[return-value]  # the fake stream has what an arrival uses
+
+
+async def read(arrival: Arrival, reader: Reader, end: int | None) -> bytes:
+    """What a client gets, as the sender sends it. Raises what the download fails with."""
+    got = bytearray()
+    while end is None or len(got) < end:
+        limit = arrival.sendable(end)
+        if len(got) < limit:
+            spool = arrival.spool
+            assert spool is not None
+            if len(got) < spool.on_disk:
+                got += os.pread(spool.fd, min(limit, spool.on_disk) - len(got), len(got))
+            else:
+                got += spool.read(len(got), limit - len(got))
+            reader.passed(len(got))
+            continue
+        if arrival.verified:
+            break
+        await arrival.changed()
+    return bytes(got)
+
+
+async def client(arrival: Arrival) -> bytes:
+    with arrival.reading() as reader:
+        await arrival.head()
+        return await read(arrival, reader, arrival.total)
+
+
+async def test_run__right_bytes__serves_and_keeps_them(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrivals = Arrivals()
+    remote = ScriptedFile(BODY)
+    arrival = arrivals.join("k", lambda: arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}, len(BODY))))
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert shelf.kept == {DIGEST: BODY}
+    assert (list(shelf.tmp.iterdir()), shelf.reserved, arrival.spool and arrival.spool.fd) == ([], 0, -1)
+
+
+async def test_join__many_clients__one_fetch_and_all_bodies_right(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    joined: list[int] = []
+    arrivals = Arrivals(joined=lambda: joined.append(1))
+    remote = ScriptedFile(BODY)
+
+    def make() -> Arrival:
+        return arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+
+    bodies = await asyncio.gather(*(client(arrivals.join("k", make)) for _ in range(50)))
+
+    assert all(body == BODY for body in bodies)
+    assert (len(remote.asked), len(joined)) == (1, 49)
+    await arrivals.close(grace=5)
+
+
+async def test_sendable__before_the_end__lets_the_first_bytes_go(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    gate = asyncio.Event()
+    remote = ScriptedFile(BODY, [Part(gate=gate, first=64 * 1024)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+    task = asyncio.create_task(arrival.run())
+    with arrival.reading():
+        while arrival.arrived < 64 * 1024:
+            await arrival.changed()
+
+        assert arrival.sendable(arrival.total) == 64 * 1024
+        gate.set()
+        await arrival.whole()
+        assert arrival.sendable(arrival.total) == len(BODY)
+    await task
+
+
+async def test_run__flipped_byte__no_client_gets_a_whole_body(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    wrong = bytearray(BODY)
+    wrong[300_000] ^= 1
+    arrivals = Arrivals()
+    arrival = arrivals.join(
+        "k", lambda: arriving(opener(ScriptedFile(bytes(wrong))), shelf, pool, Promise({"sha256": DIGEST}))
+    )
+    most = 0
+    with pytest.raises(ContentWrong), arrival.reading() as reader:
+        while True:
+            most = max(most, arrival.sendable(len(BODY)))
+            reader.passed(most)
+            await arrival.changed()
+
+    assert most <= len(BODY) - HOLD_BACK
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir()), shelf.reserved) == ({}, [], 0)
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha512", "sha3_256", "blake2b", "blake2s"])
+async def test_run__other_digests__are_checked_too(shelf: Shelf, pool: ThreadPoolExecutor, algorithm: str) -> None:
+    right = hashlib.new(algorithm, BODY).hexdigest()
+    good = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({algorithm: right.upper()}))
+    bad = arriving(opener(ScriptedFile(BODY[:-1] + b"x")), shelf, pool, Promise({algorithm: right}))
+    await good.run()
+    await bad.run()
+
+    assert good.landed is not None
+    assert good.landed.verified == algorithm
+    assert isinstance(bad.error, ContentWrong)
+
+
+async def test_run__blake2b_of_32_bytes__is_checked(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    digest = hashlib.blake2b(BODY, digest_size=32).hexdigest()
+    arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"blake2b": digest}))
+    await arrival.run()
+
+    assert arrival.verified
+
+
+async def test_run__cut_body__is_resumed_where_it_broke(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    remote = ScriptedFile(BODY, [Part(breaks_at=200_000), Part()])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+    await arrival.run()
+
+    assert arrival.verified
+    assert remote.asked == [(0, None), (200_000, '"v1"')]
+    assert shelf.kept == {DIGEST: BODY}
+
+
+async def test_run__cut_body_and_no_ranges__reads_over_what_is_here(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    remote = ScriptedFile(BODY, [Part(breaks_at=200_000), Part(ignores_range=True)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+    await arrival.run()
+
+    assert shelf.kept == {DIGEST: BODY}
+
+
+async def test_run__cut_for_ever__fails_after_the_retries(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    remote = ScriptedFile(BODY, [Part(breaks_at=1000)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}), retries=2)
+    await arrival.run()
+
+    assert isinstance(arrival.error, RemoteFailed)
+    assert len(remote.asked) == 3
+    assert (shelf.kept, list(shelf.tmp.iterdir())) == ({}, [])
+
+
+async def test_run__neither_digest_nor_validator__is_never_spliced(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    remote = ScriptedFile(BODY, [Part(breaks_at=200_000), Part()], etag=None)
+    arrival = arriving(opener(remote), shelf, pool, Promise({}))
+    await arrival.run()
+
+    assert isinstance(arrival.error, RemoteFailed)
+    assert len(remote.asked) == 1
+
+
+async def test_run__size_not_as_promised__fails_before_any_byte(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST}, len(BODY) + 1))
+    await arrival.run()
+
+    assert isinstance(arrival.error, ContentWrong)
+    assert (arrival.headed, arrival.arrived) == (False, 0)
+
+
+async def test_run__nothing_tells_the_end__is_refused(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    remote = ScriptedFile(BODY, [Part(length_told=False, framed=False)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({}))
+    await arrival.run()
+
+    assert isinstance(arrival.error, ContentWrong)
+
+
+async def test_run__close_delimited_but_hashed__is_kept(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    remote = ScriptedFile(BODY, [Part(length_told=False, framed=False)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+    await arrival.run()
+
+    assert shelf.kept == {DIGEST: BODY}
+
+
+async def test_run__no_digest_but_framed__is_kept_as_such(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({}))
+    await arrival.run()
+
+    assert arrival.landed == Landed(arrival.landed.digest, len(BODY), "framing") if arrival.landed else False
+    assert shelf.kept == {DIGEST: BODY}
+
+
+async def test_run__disk_full_halfway__client_still_gets_everything(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    shelf = Shelf(tmp_path, full_at=100_000)
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir()), shelf.reserved) == ({}, [], 0)
+
+
+async def test_run__disk_full_and_large__takes_no_more_memory_than_the_window(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    big = os.urandom(1 << 20) * (2 * WINDOW // (1 << 20) + 2)
+    shelf = Shelf(tmp_path, full_at=0)
+    arrivals = Arrivals()
+    promise = Promise({"sha256": hashlib.sha256(big).hexdigest()})
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(big)), shelf, pool, promise))
+    with arrival.reading() as reader:
+        await arrival.head()
+        while arrival.spool is None or not arrival.spool.crowded:
+            await arrival.changed()
+        held = arrival.arrived
+        body = await read(arrival, reader, arrival.total)
+
+    assert held <= WINDOW + 32 * 1024
+    assert body == big
+    await arrivals.close(grace=5)
+
+
+async def test_run__disk_full_and_nobody_reads__is_given_up(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    big = bytes(WINDOW + (1 << 20))
+    arrival = arriving(
+        opener(ScriptedFile(big)),
+        Shelf(tmp_path, full_at=0),
+        pool,
+        Promise({"sha256": hashlib.sha256(big).hexdigest()}),
+    )
+    await arrival.run()
+
+    assert isinstance(arrival.error, RemoteFailed)
+
+
+async def test_run__larger_than_the_cache__is_served_and_not_kept(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    shelf = Shelf(tmp_path, limit=1000)
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir())) == ({}, [])
+
+
+async def test_run__policy_streamed__keeps_nothing(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrivals = Arrivals()
+    arrival = arrivals.join(
+        "k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST}), keep=False)
+    )
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir())) == ({}, [])
+
+
+async def test_reading__client_that_goes__does_not_end_it_for_others(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    gate = asyncio.Event()
+    arrivals = Arrivals()
+    remote = ScriptedFile(BODY, [Part(gate=gate, first=64 * 1024)])
+
+    def make() -> Arrival:
+        return arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+
+    first = asyncio.create_task(client(arrivals.join("k", make)))
+    second = asyncio.create_task(client(arrivals.join("k", make)))
+    await asyncio.sleep(0)
+    first.cancel()
+    gate.set()
+
+    assert await second == BODY
+    assert len(remote.asked) == 1
+    await arrivals.close(grace=5)
+
+
+async def test_join__after_a_failure__fetches_again(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrivals = Arrivals()
+    remote = ScriptedFile(BODY, [Part(refuses=RemoteFailed("far", "answered 500"))])
+
+    def make() -> Arrival:
+        return arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+
+    with pytest.raises(RemoteFailed, match="answered 500"):
+        await client(arrivals.join("k", make))
+    remote.parts = [Part()]
+
+    assert await client(arrivals.join("k", make)) == BODY
+    await arrivals.close(grace=5)
+
+
+async def test_close__gives_up_what_is_under_way_and_leaves_nothing(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrivals = Arrivals()
+    remote = ScriptedFile(BODY, [Part(gate=asyncio.Event(), first=1000)])
+    waiting = asyncio.create_task(
+        client(arrivals.join("k", lambda: arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))))
+    )
+    await asyncio.sleep(0)
+    await arrivals.close()
+
+    with pytest.raises(RemoteFailed):
+        await waiting
+    assert (len(arrivals), list(shelf.tmp.iterdir())) == (0, [])

@@ -1,0 +1,99 @@
+"""One call per key."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pyproxy.singleflight import Flights
+
+
+async def test_join__while_under_way__calls_once() -> None:
+    joined: list[int] = []
+    flights: Flights[str, int] = Flights(joined=lambda: joined.append(1))
+    gate, calls = asyncio.Event(), 0
+
+    async def call() -> int:
+        nonlocal calls
+        calls += 1
+        await gate.wait()
+        return calls
+
+    waiting = [asyncio.create_task(flights.wait("a", call)) for _ in range(20)]
+    await asyncio.sleep(0)
+    gate.set()
+
+    assert await asyncio.gather(*waiting) == [1] * 20
+    assert len(joined) == 19
+
+
+async def test_join__after_landing__calls_again() -> None:
+    flights: Flights[str, int] = Flights()
+    calls = 0
+
+    async def call() -> int:
+        nonlocal calls
+        calls += 1
+        return calls
+
+    assert [await flights.wait("a", call), await flights.wait("a", call)] == [1, 2]
+
+
+async def test_wait__cancelled_waiter__does_not_end_the_flight() -> None:
+    flights: Flights[str, str] = Flights()
+    gate = asyncio.Event()
+
+    async def call() -> str:
+        await gate.wait()
+        return "here"
+
+    first = asyncio.create_task(flights.wait("a", call))
+    second = asyncio.create_task(flights.wait("a", call))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    gate.set()
+
+    assert await second == "here"
+
+
+async def test_wait__out_of_patience__leaves_the_flight_going() -> None:
+    flights: Flights[str, str] = Flights()
+    gate = asyncio.Event()
+
+    async def call() -> str:
+        await gate.wait()
+        return "late"
+
+    with pytest.raises(TimeoutError):
+        await flights.wait("a", call, patience=0.0)
+    assert len(flights) == 1
+    again = asyncio.create_task(flights.wait("a", call))
+    await asyncio.sleep(0)
+    gate.set()
+
+    assert await again == "late"
+
+
+async def test_wait__failing_call__fails_for_everybody_at_once() -> None:
+    flights: Flights[str, str] = Flights()
+
+    async def call() -> str:
+        await asyncio.sleep(0)
+        raise LookupError("no")
+
+    results = await asyncio.gather(*(flights.wait("a", call) for _ in range(3)), return_exceptions=True)
+
+    assert [type(result) for result in results] == [LookupError] * 3
+    assert len(flights) == 0
+
+
+async def test_close__cancels_what_is_under_way() -> None:
+    flights: Flights[str, None] = Flights()
+    task = flights.join("a", asyncio.Event().wait)  # type: ignore[arg-type]  # never returns
+    await asyncio.sleep(0)
+    await flights.close()
+
+    assert task.cancelled()
