@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,6 +32,10 @@ DRAIN = 30.0
 DISK_THREADS = 8
 WORK_THREADS = 2
 """More would only wait for each other: parsing and rendering hold the interpreter's lock."""
+
+
+class CannotListen(PyproxyError):
+    """The address is taken, or not ours to take."""
 
 
 class Daemon:
@@ -114,12 +119,14 @@ class Daemon:
         self.current.site = new
         if gone := replaced(old, new):
             self.machinery.retire(old, gone)
+        self.machinery.store.cache.limit = config.storage.max_cache_size
+        await _shrink(self.machinery.store)
         log.info("configuration %s is in force", config.source)
 
 
 @asynccontextmanager
 async def running(config: Config, *, limits: Limits | None = None) -> AsyncIterator[Daemon]:
-    """A daemon that answers within the block. Raises StoreTrouble, and OSError where it cannot listen."""
+    """A daemon that answers within the block. Raises StoreTrouble, and CannotListen."""
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(
             open_store, config.storage.path, limit=config.storage.max_cache_size, exclusive=True
@@ -138,10 +145,15 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
 
         async def stop_reconciling() -> None:
             reconciling.cancel()
-            await asyncio.gather(reconciling, return_exceptions=True)
+            await asyncio.wait([reconciling])
+            if not reconciling.cancelled() and (exc := reconciling.exception()) is not None:
+                log.error("disk and index could not be compared", exc_info=exc)
 
         stack.push_async_callback(stop_reconciling)
-        await daemon.listener.start()
+        try:
+            await daemon.listener.start()
+        except OSError as exc:
+            raise CannotListen(f"cannot listen on {config.server.listen}: {exc.strerror or exc}") from exc
         stack.push_async_callback(daemon.listener.drain, 0.0)
         yield daemon
 
@@ -154,6 +166,15 @@ async def _reconcile(store: Store) -> None:
         log.warning("disk and index could not be compared: %s", exc)
     else:
         log.debug("disk and index agree; drift was %s", drift)
+    await _shrink(store)
+
+
+async def _shrink(store: Store) -> None:
+    """The limit may be lower than when the cache was filled."""
+    try:
+        await store.cache.shrink()
+    except StoreTrouble as exc:
+        log.warning("the cache could not be brought down to its limit: %s", exc)
 
 
 def _where(listen: Listen | UnixListen) -> Where:
@@ -167,8 +188,24 @@ def _as_host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-async def serve(config: Config, *, load: Callable[[], Config], ready: Callable[[str], None]) -> None:
-    """Runs until SIGTERM or SIGINT. `load` reads the configuration anew; `ready` is told the index URL."""
+def early_reload() -> threading.Event:
+    """Set by a SIGHUP, which would else end the process until `serve` listens for it. For the main thread."""
+    came = threading.Event()
+    signal.signal(signal.SIGHUP, lambda _number, _frame: came.set())
+    return came
+
+
+async def serve(
+    config: Config,
+    *,
+    load: Callable[[], Config],
+    ready: Callable[[str], None],
+    early: threading.Event | None = None,
+) -> None:
+    """Runs until SIGTERM or SIGINT. `load` reads the configuration anew; `ready` is told the index URL.
+
+    `early`: set if that was asked for before (`early_reload`). Raises StoreTrouble, CannotListen.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     async with running(config) as daemon:
@@ -182,6 +219,8 @@ async def serve(config: Config, *, load: Callable[[], Config], ready: Callable[[
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping)
         loop.add_signal_handler(signal.SIGHUP, watch.poke)
+        if early is not None and early.is_set():
+            watch.poke()
         watching = asyncio.create_task(watch.run())
         ready(daemon.url)
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from pyproxy.digests import Hasher, checkable, hasher, same
@@ -115,6 +116,10 @@ class Arrival:
         self._executor = executor
         self._readers: dict[object, int] = {}
         self._tick = asyncio.Event()
+        self._waiting = 0
+        """Readers that have found nothing to send since the last pulse."""
+        self._nudge = asyncio.Event()
+        """For the download while its window is full."""
         self._sha256 = hashlib.sha256()
         self._other = _other_hasher(promise)
         self._validator: str | None = None
@@ -138,10 +143,21 @@ class Arrival:
             return self.arrived if end is None else min(self.arrived, end)
         return max(0, min(self.arrived, (self.arrived if end is None else end) - HOLD_BACK))
 
+    @property
+    def joinable(self) -> bool:
+        """Whether one more reader, from now on, would get all of it."""
+        return self.error is None and (self.spool is None or self.spool.reachable(0))
+
     async def changed(self) -> None:
-        """Returns when more has arrived, or when it is over. Raises the error of a failed download."""
+        """Returns when more has arrived, or when it is over. Raises the error of a failed download.
+
+        For those who are `reading`, and have taken all they could.
+        """
         tick = self._tick
         if self.error is None and self.landed is None:
+            self._waiting += 1
+            if self._waiting >= len(self._readers):
+                self._nudge.set()
             await tick.wait()
         if self.error is not None:
             raise self.error
@@ -170,15 +186,30 @@ class Arrival:
             yield reader
         finally:
             del self._readers[reader]
+            self._forget()
             self._pulse()
             self._maybe_close()
 
     def at(self, reader: Reader, offset: int) -> None:
-        """The reader has sent everything below `offset`."""
+        """The reader needs nothing below `offset` any more."""
         self._readers[reader] = offset
-        if self.spool is not None and not self.spool.whole_on_disk:
-            self.spool.forget(min(self._readers.values()))
+        if self._forget():
             self._pulse()
+
+    def _forget(self) -> bool:
+        """Frees the memory of what all readers have passed. False where there is none to free: the disk has it all."""
+        if self.spool is None or self.spool.whole_on_disk:
+            return False
+        if self._readers:
+            self.spool.forget(min(self._readers.values()))
+        return True
+
+    def give_up(self) -> None:
+        """It will not be fetched, or not to its end: tells the readers."""
+        self.error = self.error or RemoteFailed(self.remote, f"{self.name}: the download was given up")
+        self._over = True
+        self._pulse()
+        self._maybe_close()
 
     # ------------------------------------------------------------------ the download
 
@@ -188,11 +219,12 @@ class Arrival:
         try:
             try:
                 temp = self._store.temp()
+                self.spool = Spool(temp)
             except StoreTrouble as exc:
                 log.warning("%s is passed through, not kept: %s", self.name, exc)
                 self._keep = False
-            self.spool = Spool(temp)
-            await self._fetch()
+                self.spool = Spool(None)
+            await self._fetch(self.spool)
             landed = self._check()
             self.landed = landed
             self._pulse()
@@ -204,10 +236,10 @@ class Arrival:
         except asyncio.CancelledError:
             self.error = self.error or RemoteFailed(self.remote, f"{self.name}: the download was given up")
             raise
-        except Exception as exc:
+        except Exception:
             # The readers must learn of it, whatever it is; the task's owner logs it.
             self.error = RemoteFailed(self.remote, f"{self.name}: the download failed")
-            raise exc
+            raise
         finally:
             if temp is not None:
                 temp.discard()
@@ -219,23 +251,21 @@ class Arrival:
 
     async def _store_it(self, temp: Temp, landed: Landed) -> None:
         try:
-            await self._reserve(landed.size)
-            assert self._room is not None
+            if self._room is None:  # nothing has asked for any: the file is empty
+                self._room = await self._store.reserve(landed.size)
             await self._store.keep(temp, landed, self._room)
         except StoreTrouble as exc:
             temp.discard()
             log.warning("%s was served but not kept: %s", self.name, exc)
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, spool: Spool) -> None:
         attempt = 0
         while True:
             offset = self.arrived
             try:
                 async with self._open(offset, self._validator) as stream:
-                    self._begin(stream, offset)
-                    await self._take(stream, skip=offset if stream.status == 200 else 0)
-                if self.total is not None and self.arrived < self.total:
-                    raise RemoteFailed(self.remote, f"body of {self.name} cut at {self.arrived} of {self.total} bytes")
+                    self._begin(stream)
+                    await self._take(spool, stream, skip=0 if stream.status == HTTPStatus.PARTIAL_CONTENT else offset)
                 return
             except ContentWrong:
                 raise
@@ -248,8 +278,8 @@ class Arrival:
                 log.info("%s: %s; resuming at %d", self.name, exc, self.arrived)
                 await asyncio.sleep(min(2.0, 0.1 * 2**attempt))
 
-    def _begin(self, stream: FileStream, offset: int) -> None:
-        whole = stream.total if stream.status == 206 else stream.length
+    def _begin(self, stream: FileStream) -> None:
+        whole = stream.total if stream.status == HTTPStatus.PARTIAL_CONTENT else stream.length
         promised = self.promise.size
         if whole is not None and promised is not None and whole != promised:
             raise ContentWrong(self.remote, f"{self.name} is {whole} bytes, its page says {promised}")
@@ -257,13 +287,20 @@ class Arrival:
             raise ContentWrong(self.remote, f"{self.name} changed while it was fetched")
         if not stream.framed and promised is None and self.promise.algorithm is None:
             raise ContentWrong(self.remote, f"{self.name}: neither length nor digest tells where it ends")
-        self.total = whole if whole is not None else promised
+        if self.total is None:
+            self.total = whole if whole is not None else promised
         etag = stream.validators.etag
-        self._validator = etag if etag and not etag.startswith("W/") else None
+        validator = etag if etag and not etag.startswith("W/") else None
+        if stream.status == HTTPStatus.PARTIAL_CONTENT and etag is None:
+            validator = self._validator  # a part is an answer to If-Range: it says that this still holds
+        if self.arrived and self.promise.algorithm is None and validator != self._validator:
+            # Nothing would tell a splice of two files from either.
+            raise ContentWrong(self.remote, f"{self.name} changed while it was fetched")
+        self._validator = validator
         self.headed = True
         self._pulse()
 
-    async def _take(self, stream: FileStream, *, skip: int) -> None:
+    async def _take(self, spool: Spool, stream: FileStream, *, skip: int) -> None:
         """Reads one body to its end. `skip`: bytes at its beginning that are here already."""
         async for chunk in stream.chunks():
             data = chunk
@@ -273,11 +310,11 @@ class Arrival:
                     continue
             if self.total is not None and self.arrived + len(data) > self.total:
                 raise ContentWrong(self.remote, f"{self.name} is longer than the {self.total} bytes it should be")
-            await self._append(data)
+            await self._append(spool, data)
+        if self.total is not None and self.arrived < self.total:
+            raise RemoteFailed(self.remote, f"body of {self.name} cut at {self.arrived} of {self.total} bytes")
 
-    async def _append(self, data: bytes) -> None:
-        spool = self.spool
-        assert spool is not None
+    async def _append(self, spool: Spool, data: bytes) -> None:
         if spool.whole_on_disk:
             await self._reserve(self.arrived + len(data))
             try:
@@ -300,7 +337,14 @@ class Arrival:
         while spool.crowded:
             if not self._readers:
                 raise RemoteFailed(self.remote, f"{self.name}: nobody reads it and it cannot be kept")
-            await self._tick.wait()
+            if self._waiting >= len(self._readers):
+                # Whoever is behind has no use for the bytes yet: a part is not sent to its end before the whole is
+                # verified. Waiting for each other would never end, so it loses its place.
+                self._readers[min(self._readers, key=self._readers.__getitem__)] = spool.size
+                self._forget()
+                continue
+            self._nudge.clear()
+            await self._nudge.wait()
 
     def _hash(self, data: bytes) -> None:
         self._sha256.update(data)
@@ -343,7 +387,9 @@ class Arrival:
 
     def _pulse(self) -> None:
         tick, self._tick = self._tick, asyncio.Event()
+        self._waiting = 0
         tick.set()
+        self._nudge.set()
 
     def _maybe_close(self) -> None:
         if self._over and not self._readers and self.spool is not None:
@@ -360,7 +406,7 @@ class Reader:
         self.start = start
 
     def passed(self, offset: int) -> None:
-        """Everything below `offset` has been sent."""
+        """Nothing below `offset` is needed any more."""
         self._arrival.at(self, offset)
 
 
@@ -380,19 +426,22 @@ class Arrivals:
         self, *, joined: Callable[[], None] = lambda: None, failed: Callable[[Arrival], None] = lambda _: None
     ) -> None:
         self._under_way: dict[str, tuple[Arrival, asyncio.Task[None]]] = {}
+        # Those that nobody can join any more, while another of their key has begun.
+        self._outgoing: dict[asyncio.Task[None], Arrival] = {}
         self._joined = joined
         self._failed = failed
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._under_way) + len(self._outgoing)
 
     def join(self, key: str, make: Callable[[], Arrival]) -> Arrival:
         """The arrival under this key, begun now unless it is under way."""
         if (found := self._under_way.get(key)) is not None:
-            arrival = found[0]
-            if arrival.error is None and (arrival.spool is None or arrival.spool.reachable(0)):
+            arrival, task = found
+            if arrival.joinable:
                 self._joined()
                 return arrival
+            self._outgoing[task] = arrival
         arrival = make()
         task = asyncio.create_task(arrival.run(), name=f"arrival {arrival.name}")
         self._under_way[key] = (arrival, task)
@@ -401,11 +450,17 @@ class Arrivals:
 
     def busy_with(self, remotes: set[str]) -> bool:
         """Whether anything is being fetched from one of these remotes."""
-        return any(arrival.remote in remotes for arrival, _ in self._under_way.values())
+        return any(arrival.remote in remotes for arrival, _ in self._all())
+
+    def _all(self) -> list[tuple[Arrival, asyncio.Task[None]]]:
+        return [*self._under_way.values(), *((arrival, task) for task, arrival in self._outgoing.items())]
 
     def _ended(self, key: str, arrival: Arrival, done: asyncio.Task[None]) -> None:
         if (found := self._under_way.get(key)) is not None and found[0] is arrival:
             del self._under_way[key]
+        self._outgoing.pop(done, None)
+        if done.cancelled():
+            arrival.give_up()  # cancelled before its first step, it could not tell its readers
         if arrival.error is not None:
             log.warning("%s was not fetched: %s", arrival.name, arrival.error)
             self._failed(arrival)
@@ -413,10 +468,11 @@ class Arrivals:
             log.error("%s: unexpected trouble", arrival.name, exc_info=exc)
 
     async def close(self, grace: float = 0.0) -> None:
-        """Lets the downloads finish for `grace` seconds, then gives them up."""
-        tasks = [task for _, task in self._under_way.values()]
+        """Lets the downloads finish for `grace` seconds, then gives them up. What is verified is stored in any case."""
+        tasks = [task for _, task in self._all()]
         if tasks and grace > 0:
             await asyncio.wait(tasks, timeout=grace)
-        for task in tasks:
-            task.cancel()
+        for arrival, task in self._all():
+            if not arrival.verified:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

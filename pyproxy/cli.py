@@ -106,14 +106,16 @@ def cli() -> None:
 @command
 def serve(asked: Asked) -> None:
     """Run the daemon in the foreground; one line tells the index URL when it is ready."""
-    from pyproxy.app import serve as serve_daemon  # heavy: aiohttp and the daemon; other commands do without
+    from pyproxy import app  # heavy: aiohttp and the daemon; other commands do without
 
+    early = app.early_reload()
     config = asked.loaded()
     _warn(config)
-    try:
-        asyncio.run(serve_daemon(config, load=asked.load, ready=lambda url: click.echo(f"pyproxy serves {url}")))
-    except OSError as exc:
-        _fail(f"cannot listen on {config.server.listen}: {exc.strerror or exc}")
+
+    def ready(url: str) -> None:
+        click.echo(f"pyproxy serves {url}")
+
+    asyncio.run(app.serve(config, load=asked.load, ready=ready, early=early))
 
 
 @cli.command()

@@ -105,7 +105,7 @@ def _member(body: bytes, room: int) -> tuple[bytes, bytes]:
     try:
         # One byte more than there is room for: a bomb is told from a body that fits exactly.
         opened = inflate.decompress(body, room + 1)
-    except isal_zlib.error as exc:
+    except isal_zlib.error as exc:  # type: ignore[misc]  # its stubs take the class for an instance
         raise PageUnreadable("its gzip body is damaged") from exc
     if len(opened) > room:
         raise PageUnreadable("its gzip body opens to more than is taken")

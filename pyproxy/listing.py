@@ -28,20 +28,17 @@ from pyproxy.encoding import Coding
 from pyproxy.errors import BadName, PageUnreadable, StoreFull, StoreTrouble
 from pyproxy.model import ProjectName, as_project
 from pyproxy.simple_api.negotiate import Kind
-from pyproxy.simple_api.parse import kind_of
-from pyproxy.simple_api.parse_html import check_version, is_index_heading, must_be_whole, text_of
-from pyproxy.simple_api.parse_json import project_names
-from pyproxy.simple_api.markup import tags
+from pyproxy.simple_api.project_list import project_names
 
 T = TypeVar("T")
 
-MAX_LIST = 256 * 1024 * 1024
+MAX_LIST = 128 * 1024 * 1024
 """Bytes of a list that is read; the longest known is some 45 MB."""
 
 MAX_PROJECTS = 5_000_000
 
-# Of the process: three times what a list of 64 MB takes, and ten.
-_MEMORY = 2 * 1024**3
+# Of the process. A list of 750,000 projects (42 MB) takes 250 MB and 4 s.
+_MEMORY = 1024**3
 _CPU_SECONDS = 120
 _NICE = 10
 
@@ -71,7 +68,7 @@ def body_in(folder: Path, kind: Kind, coding: Coding) -> Path:
 async def parse_list(source: Path, names: Path, content_type: str, *, timeout: float = 60) -> str:
     """Writes the names of a remote's list to the file `names`, whole or not at all; gives that file's SHA-256.
 
-    Names that no project can have are left out. Takes 3 s for 700,000 projects. Raises PageUnreadable where the list
+    Names that no project can have are left out. Takes 4 s for 750,000 projects. Raises PageUnreadable where the list
     cannot be read or takes more than `timeout` seconds, StoreTrouble where the file cannot be written.
     """
     answer = await _run("parse", str(source), str(names), content_type, timeout=timeout, target=names)
@@ -142,7 +139,7 @@ def _parse(source: Path, names: Path, content_type: str) -> _ParsedList:
         raise PageUnreadable(f"the list of projects is larger than {MAX_LIST} bytes")
     body = source.read_bytes()
     found: dict[ProjectName, str] = {}
-    for name in project_names(body) if kind_of(content_type) is Kind.JSON else _names_in_html(body, content_type):
+    for name in project_names(body, content_type):
         try:
             found.setdefault(as_project(name), name)
         except BadName:
@@ -159,36 +156,6 @@ def _parse(source: Path, names: Path, content_type: str) -> _ParsedList:
         _sync(file)
     part.replace(names)
     return _ParsedList(len(found), digest.hexdigest())
-
-
-def _names_in_html(body: bytes, content_type: str) -> Iterator[str]:
-    """PEP 503: "the text of the anchor tag MUST be the name of the project", its link the normalised one.
-
-    Raises PageUnreadable for what is cut short, of another repository version, or no index.
-    """
-    page = text_of(body, content_type)
-    metas: list[tuple[str, str]] = []
-    is_index = has_root = False
-    for tag in tags(page, frozenset({"html", "meta", "title", "h1", "a"}), frozenset({"title", "h1", "a"})):
-        if tag.name == "a":
-            href = tag.attributes.get("href", "").partition("#")[0].rstrip("/").rpartition("/")[2]
-            if tag.text and href:
-                yield tag.text
-            elif href:
-                yield href
-        elif tag.name == "meta":
-            name = tag.attributes.get("name", "").lower()
-            if name.startswith("pypi:"):
-                is_index = True
-                metas.append((name.removeprefix("pypi:"), tag.attributes.get("content", "")))
-        elif tag.name == "html":
-            has_root = True
-        else:
-            is_index = is_index or is_index_heading(tag.text)
-    must_be_whole(page, has_root=has_root)
-    check_version(metas)
-    if not is_index:
-        raise PageUnreadable("it is no list of projects: nothing in it says so")
 
 
 class _Body:
@@ -225,8 +192,9 @@ def _render(folder: Path, names: Sequence[Path]) -> RenderedList:
     json, html = _Body(part, Kind.JSON), _Body(part, Kind.HTML)
     json.write('{"meta":{"api-version":"1.4"},"projects":[')
     html.write(
-        '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="utf-8">\n    <meta name="pypi:repository-version"'
-        ' content="1.4">\n    <title>Simple index</title>\n  </head>\n  <body>\n'
+        '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="utf-8">\n'
+        '    <meta name="pypi:repository-version" content="1.4">\n    <title>Simple index</title>\n'
+        "  </head>\n  <body>\n"
     )
     count = 0
     for batch in _batches(_union(names)):
@@ -268,20 +236,28 @@ def _sync(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
+def _answer(arguments: Sequence[str]) -> msgspec.Struct:
+    match arguments:
+        case ["parse", source, names, content_type]:
+            return _parse(Path(source), Path(names), content_type)
+        case ["render", folder, *names]:
+            return _render(Path(folder), [Path(name) for name in names])
+    raise PageUnreadable("usage: parse SOURCE NAMES CONTENT_TYPE | render FOLDER NAMES…")
+
+
+def _limit(kind: int, most: int) -> None:
+    """No more than this, and no more than before: a limit above the hard one would be refused."""
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def main(arguments: Sequence[str]) -> int:
     """The process: 0 and an answer in JSON on stdout, or one line on stderr and what kind of line as status."""
     os.nice(_NICE)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    _limit(resource.RLIMIT_AS, _MEMORY)
+    _limit(resource.RLIMIT_CPU, _CPU_SECONDS)
     try:
-        answer: msgspec.Struct
-        match arguments:
-            case ["parse", source, names, content_type]:
-                answer = _parse(Path(source), Path(names), content_type)
-            case ["render", folder, *names]:
-                answer = _render(Path(folder), [Path(name) for name in names])
-            case _:
-                raise PageUnreadable("usage: parse SOURCE NAMES CONTENT_TYPE | render FOLDER NAMES…")
+        answer = _answer(arguments)
     except (PageUnreadable, BadName) as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - a process answers by its streams
         return _UNREADABLE

@@ -7,6 +7,7 @@ Code logs through the standard library (`logging.getLogger(__name__)`), with fie
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import logging
 import os
@@ -36,8 +37,11 @@ _HOSTILE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 # The second branch: a password with a slash in it, which no parser of URLs would take for userinfo. Nothing here
 # backtracks and the last part has a bound: paths that clients choose come by, and this runs with the GIL held.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]*@|[^\s/?#@:]*+:(?!\d*+(?:[/?#\s]|$))[^\s@]{0,512}+@)")
-_CREDENTIALS = re.compile(r"(?i)\b(basic|bearer) +[A-Za-z0-9+/=._~-]{6,}")
-_BARE = re.compile(r"[^\s\"=]+\Z")
+_CREDENTIALS = re.compile(r"(?i)(authorization\W{1,5}(?:basic|bearer) +)[^\s\"',]+")
+# What nearly all values of access lines are: nothing in them to escape, to quote or to hide ("://" needs two slashes).
+_PLAIN = re.compile(r"(?:/?[A-Za-z0-9_.+~:%@,-]+)+/?|/")
+_BARE = re.compile(r"[^\s\"=\\]+")
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _LATIN1 = 0xFF
 _RESERVED = ("time", "level", "logger", "message")
 
@@ -58,10 +62,10 @@ def escape(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """The text without the userinfo of URLs and without what follows Basic and Bearer."""
+    """The text without the userinfo of URLs and without the credentials of an Authorization field."""
     if "://" in text:
         text = _USERINFO.sub("***@", text)
-    return _CREDENTIALS.sub(r"\1 ***", text)
+    return _CREDENTIALS.sub(r"\1***", text)
 
 
 def _spelt(found: re.Match[str]) -> str:
@@ -84,7 +88,7 @@ def as_json(line: Line) -> str:
     for name, value in line.fields:
         shown[f"{name}_" if name in _RESERVED else name] = _shortened(name, value)
     # ensure_ascii escapes every control character, and whatever else is not printable ASCII.
-    return json.dumps(shown, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(shown)
 
 
 def _text_value(name: str, value: Value) -> str:
@@ -93,12 +97,17 @@ def _text_value(name: str, value: Value) -> str:
         return "-"
     if not isinstance(shown, str):
         return str(shown).lower()
-    shown = escape(shown)
-    return shown if _BARE.match(shown) else '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if shown is value and _PLAIN.fullmatch(shown):
+        return shown
+    if _BARE.fullmatch(shown) and not _HOSTILE.search(shown):
+        return shown
+    return '"' + escape(shown.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def _shortened(name: str, value: Value) -> Value:
     if isinstance(value, str):
+        if len(value) <= LONGEST and _PLAIN.fullmatch(value):
+            return value
         value = redact(value)  # before it is cut, as half a URL would not be known for one
         return value[-LONGEST:] if name == "trace" else value[:LONGEST]
     if isinstance(value, float):
@@ -109,7 +118,12 @@ def _shortened(name: str, value: Value) -> Value:
 
 def _instant(created: float) -> str:
     seconds, millis = divmod(int(created * 1000), 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{millis:03d}Z"
+    return f"{_second(seconds)}.{millis:03d}Z"
+
+
+@functools.lru_cache(maxsize=4)  # many lines are of one second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class Sink:

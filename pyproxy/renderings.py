@@ -8,11 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from pyproxy.encoding import Coding, compress
 from pyproxy.model import File, ProjectPage
 from pyproxy.simple_api import Kind, render_page
+from pyproxy.singleflight import Flights
 
 T = TypeVar("T")
 
@@ -51,6 +52,10 @@ class Look:
     """The relative prefix of file links: it differs below /simple/."""
 
 
+_Key: TypeAlias = tuple[Look, int, Coding]
+"""What is being made: a page (by its identity: who makes it, holds it) in one look and coding."""
+
+
 class Renderings:
     """The renderings used last. Owned by the event loop."""
 
@@ -60,6 +65,7 @@ class Renderings:
         self._kept: OrderedDict[Look, Rendering] = OrderedDict()
         self._weights: dict[Look, int] = {}
         self._bytes = 0
+        self._flights: Flights[_Key, Rendering | bytes] = Flights()
 
     async def get(
         self, look: Look, page: ProjectPage, coding: Coding, provenance: Callable[[File], str] | None
@@ -67,13 +73,14 @@ class Renderings:
         """The page's rendering with the body for this coding, or for identity where coding gains nothing."""
         found = self._kept.get(look)
         if found is None or found.page is not page:
-            found = await self._off_loop(lambda: _render(look, page, provenance), page)
+            found = await self._once((look, id(page), "identity"), lambda: _render(look, page, provenance), page)
             self._put(look, found)
         else:
             self._kept.move_to_end(look)
         if coding != "identity" and coding not in found.coded:
-            body = await self._off_loop(lambda: compress(found.identity, coding), page)
-            found.coded[coding] = body if len(body) < len(found.identity) else b""
+            identity = found.identity
+            body = await self._once((look, id(page), coding), lambda: compress(identity, coding), page)
+            found.coded[coding] = body if len(body) < len(identity) else b""
             self._put(look, found)
         if coding != "identity" and not found.coded[coding]:
             coding = "identity"
@@ -82,11 +89,8 @@ class Renderings:
     def body(self, rendering: Rendering, coding: Coding) -> bytes:
         return rendering.identity if coding == "identity" else rendering.coded[coding]
 
-    def clear(self) -> None:
-        """What is rendered may depend on the configuration (public_url): a reload forgets it."""
-        self._kept.clear()
-        self._weights.clear()
-        self._bytes = 0
+    async def close(self) -> None:
+        await self._flights.close()
 
     def _put(self, look: Look, rendering: Rendering) -> None:
         """Keeps it, weighed anew: a rendering grows when a coding is added."""
@@ -99,10 +103,16 @@ class Renderings:
             gone, _ = self._kept.popitem(last=False)
             self._bytes -= self._weights.pop(gone)
 
-    async def _off_loop(self, call: Callable[[], T], page: ProjectPage) -> T:
+    async def _once(self, key: _Key, call: Callable[[], T], page: ProjectPage) -> T:
+        """In a thread where it takes long, and then once for all who ask for a new page at the same time."""
         if len(page.files) < OFF_LOOP:
             return call()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+        async def run() -> T:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+        flights = cast("Flights[_Key, T]", self._flights)  # a key's last part tells which of the two kinds it brings
+        return await flights.wait(key, run)
 
 
 def _render(look: Look, page: ProjectPage, provenance: Callable[[File], str] | None) -> Rendering:

@@ -7,8 +7,13 @@ work of the others. The seam for many workers is here too: a second implementati
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
+
+from pyproxy.errors import PyproxyError
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -23,6 +28,10 @@ class Flights(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def __contains__(self, key: K) -> bool:
+        """Whether a flight for this key is under way."""
+        return key in self._tasks
 
     def join(self, key: K, call: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
         """The task that runs `call` for this key, begun now unless one is under way.
@@ -53,8 +62,11 @@ class Flights(Generic[K, V]):
     def _landed(self, key: K, done: asyncio.Task[V]) -> None:
         if self._tasks.get(key) is done:
             del self._tasks[key]
-        if not done.cancelled():
-            done.exception()  # looked at, also where every waiter has gone
+        if done.cancelled() or (exc := done.exception()) is None:
+            return
+        # Every waiter may have gone. What pyproxy raises on purpose is theirs to tell of; anything else is a bug.
+        if not isinstance(exc, PyproxyError):
+            log.error("unexpected trouble with %s", key, exc_info=exc)
 
 
 async def _run(call: Callable[[], Awaitable[V]]) -> V:

@@ -22,7 +22,9 @@ from pyproxy.arrival import Arrival, Arrivals
 from pyproxy.config import Config, DistributionConfig, RemoteConfig
 from pyproxy.errors import ContentWrong
 from pyproxy.freshness import Rules
+from pyproxy.index.archives import Archives
 from pyproxy.index.cached import CachedIndex
+from pyproxy.index.companions import Companions
 from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.keeper import Keeper, Why
 from pyproxy.index.lists import RemoteList
@@ -156,6 +158,8 @@ class Machinery:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         for source in site.sources.values():
             await source.close()
+        await site.lists.close()
+        await site.renderings.close()
 
     def _arrival_failed(self, arrival: Arrival) -> None:
         if isinstance(arrival.error, ContentWrong):
@@ -220,20 +224,34 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         name, rules, stale_after=config.stale_after, refresh_limit=request_timeout, joined=joined, stale=stale
     )
     lists: Keeper[str, Names] = Keeper(
-        name, rules, stale_after=config.stale_after, refresh_limit=10 * request_timeout, joined=joined, stale=stale
+        name,
+        rules,
+        stale_after=config.stale_after,
+        refresh_limit=10 * request_timeout,
+        takes_long=True,
+        joined=joined,
+        stale=stale,
     )
-    files = RemoteFiles(
+    archives = Archives(
         upstream,
-        store.records,
         store.cache,
         store.blobs,
         machinery.arrivals,
-        RemoteDocuments(upstream, store.records, documents, name=name, kind="provenance"),
         name=name,
         url=config.url,
         keep=config.policy == "on_demand",
         offline=config.policy == "offline",
         retries=config.retries,
+        executor=machinery.disk,
+    )
+    companions = Companions(
+        upstream,
+        store.records,
+        store.cache,
+        store.blobs,
+        archives,
+        RemoteDocuments(upstream, store.records, documents, name=name, kind="provenance"),
+        name=name,
         executor=machinery.disk,
         joined=joined,
     )
@@ -241,7 +259,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         upstream,
         store.records,
         pages,
-        files,
+        RemoteFiles(archives, companions),
         RemoteList(upstream, store.records, lists, name=name, origin=origin, folder=machinery.lists_folder),
         name=name,
         origin=origin,

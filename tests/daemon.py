@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import hashlib
 import io
 import json
+import random
 import textwrap
+import time
 import zipfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from urllib.parse import urljoin
 
 import aiohttp
 import yarl
+import zstandard
 
 from pyproxy.app import Daemon, running
 from pyproxy.config import Config, Flags, load
@@ -25,7 +31,14 @@ from tests.fakes.raw_upstream import RawUpstream
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
 
+TEXT = "text/html"
+
 QUICK = Limits(sweep=0.02, linger=0.2)
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Bytes that no compression makes fewer; the same for one seed."""
+    return random.Random(seed).randbytes(size)
 
 
 def a_wheel(
@@ -101,15 +114,41 @@ class Answer:
     status: int
     reason: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     whole: bool
 
     def json(self) -> Any:  # Any: JSON
-        return json.loads(self.body)
+        return json.loads(self.plain)
+
+    @property
+    def plain(self) -> bytes:
+        """The body, decoded."""
+        match self.headers.get("Content-Encoding"):
+            case None:
+                return self.body
+            case "gzip":
+                return gzip.decompress(self.body)
+            case "zstd":
+                return zstandard.ZstdDecompressor().decompressobj().decompress(self.body)
+            case coding:
+                raise AssertionError(f"a coding nobody knows: {coding}")
 
     @property
     def text(self) -> str:
-        return self.body.decode()
+        return self.plain.decode()
+
+    @property
+    def etag(self) -> str:
+        return self.headers["ETag"]
+
+    @property
+    def line(self) -> str:
+        """The one line of a refusal, which stands in the body and in the reason phrase."""
+        assert self.status >= 400, self
+        line = self.text.removesuffix("\n")
+        assert "\n" not in line
+        assert line.startswith(self.reason.removesuffix("...")), self
+        return line
 
 
 class Served:
@@ -120,21 +159,33 @@ class Served:
         self.session = session
         self.data = data
         host, port = daemon.listener.address  # type: ignore[misc]  # TCP in these tests
+        self.where = (str(host), int(port))
         self.url = f"http://{host}:{port}"
+        self._passed = 0.0
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request; underscores in the names of header fields stand for dashes. Nothing is followed or decoded."""
-        url = yarl.URL(urljoin(self.url, path), encoded=True)
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.request(method, url, headers=fields, allow_redirects=False) as response:
+        async with self.asking(path, method, **headers) as response:
             got = bytearray()
             whole = True
             try:
                 async for chunk in response.content.iter_any():
                     got += chunk
-            except aiohttp.ClientPayloadError:
+            except (aiohttp.ClientPayloadError, ConnectionError):
                 whole = False
             return Answer(response.status, response.reason or "", response.headers, bytes(got), whole)
+
+    @asynccontextmanager
+    async def asking(self, path: str, method: str = "GET", **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The same, its body not yet read; leaving the block before its end breaks the connection."""
+        url = yarl.URL(urljoin(self.url, path) if not path.startswith("//") else self.url + path, encoded=True)
+        fields = {"Accept-Encoding": "identity", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        async with self.session.request(method, url, headers=fields, allow_redirects=False) as response:
+            try:
+                yield response
+            finally:
+                if not response.content.at_eof():
+                    response.close()
 
     async def page(self, name: str = "alpha", base: str = "main", accept: str = JSON, **headers: str) -> Answer:
         return await self.ask(f"/pypi/{base}/simple/{name}/", Accept=accept, **headers)
@@ -145,11 +196,69 @@ class Served:
         assert answer.status == 200, answer
         return {f["filename"]: urljoin(f"/pypi/{base}/simple/{name}/", f["url"]) for f in answer.json()["files"]}
 
+    async def link(self, name: str = "alpha", base: str = "main") -> str:
+        """The absolute path of the page's first file."""
+        return next(iter((await self.links(name, base)).values()))
+
+    # ------------------------------------------------------------------ what the daemon holds
+
+    def later(self, seconds: float) -> None:
+        """Lets so much time pass for all that is cached from remotes."""
+        self._passed += seconds
+        passed = self._passed
+
+        def clock() -> float:
+            return time.time() + passed
+
+        for source in self.daemon.current.site.sources.values():
+            index = source.index
+            index._clock = index._keeper._clock = index._files.archives._clock = clock
+            for kept in (index._names, index._files.companions._documents):
+                kept._clock = kept._keeper._clock = clock
+
+    def forget_failures(self) -> None:
+        """A remote that failed twice in a row is left alone for half a second and more: not in this test."""
+        for source in self.daemon.current.site.sources.values():
+            source.upstream._asking._memory._failures.clear()
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of this name that have these labels."""
         families = self.daemon.machinery.metrics.registry.collect()
         samples = (sample for family in families for sample in family.samples)
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+    @contextmanager
+    def counting(self, name: str = "pyproxy_requests_total", *by: str) -> Iterator[Counter[tuple[str, ...]]]:
+        """What the block adds to this counter, by the values of these labels; filled in at the block's end."""
+        counted: Counter[tuple[str, ...]] = Counter()
+        before = self._samples(name, by)
+        yield counted
+        counted.update(self._samples(name, by) - before)
+
+    def _samples(self, name: str, by: tuple[str, ...]) -> Counter[tuple[str, ...]]:
+        found: Counter[tuple[str, ...]] = Counter()
+        for family in self.daemon.machinery.metrics.registry.collect():
+            for sample in family.samples:
+                if sample.name == name:
+                    found[tuple(sample.labels[label] for label in by)] += int(sample.value)
+        return found
+
+    @property
+    def cached(self) -> int:
+        """Files in the cache, as the index has them."""
+        return self.daemon.machinery.store.cache.files
+
+    @property
+    def temps(self) -> list[str]:
+        return sorted(path.name for path in (self.data / "cache" / "tmp").iterdir())
+
+    async def settled(self) -> None:
+        """Returns once no download and no write behind is under way."""
+        machinery = self.daemon.machinery
+        for _, task in list(machinery.arrivals._under_way.values()):
+            await asyncio.gather(task, return_exceptions=True)
+        for source in self.daemon.current.site.sources.values():
+            await asyncio.gather(*source.index._behind, return_exceptions=True)
 
 
 def configured(folder: Path, text: str) -> Config:
@@ -161,8 +270,19 @@ def configured(folder: Path, text: str) -> Config:
 
 def one_remote(up: RawUpstream, **remote: Any) -> str:
     """One distribution, main, over one remote, up, with these keys."""
-    lines = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in remote.items())
-    return f"remotes:\n  up:\n    url: {up.url}simple/\n{lines}distributions:\n  main:\n    remote: up\n"
+    return remotes(up=a_remote(up, **remote))
+
+
+def a_remote(up: RawUpstream, **keys: Any) -> dict[str, Any]:
+    """The keys of a remote at this upstream, which is asked once and no more, unless `keys` say otherwise."""
+    return {"url": f"{up.url}simple/", "retries": 0, **keys}
+
+
+def remotes(*, more: str = "", **named: dict[str, Any]) -> str:
+    """One distribution, main, over these remotes in their order; `more` is YAML that follows."""
+    order = json.dumps(list(named) if len(named) > 1 else next(iter(named)))
+    text = f"remotes: {json.dumps(named)}\ndistributions:\n  main:\n    remote: {order}\n"
+    return text + textwrap.indent(textwrap.dedent(more), "  ")
 
 
 @asynccontextmanager

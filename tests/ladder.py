@@ -36,7 +36,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "logs",
     ),
-    ("model", "secret"),
+    ("model", "secret", "units"),
     ("errors",),
     ("",),  # pyproxy/__init__.py, which everybody imports by importing anything
 )
@@ -53,6 +53,8 @@ DECLARED = {
 
 # A component too large for one file: its parts are one room with it, which no other component enters.
 PARTS = {
+    "index.archives": "index.cached",
+    "index.companions": "index.cached",
     "index.documents": "index.cached",
     "index.keeper": "index.cached",
     "index.lists": "index.cached",

@@ -168,7 +168,7 @@ async def test_run__flipped_byte__no_client_gets_a_whole_body(shelf: Shelf, pool
         "k", lambda: arriving(opener(ScriptedFile(bytes(wrong))), shelf, pool, Promise({"sha256": DIGEST}))
     )
     most = 0
-    with pytest.raises(ContentWrong), arrival.reading() as reader:
+    with pytest.raises(ContentWrong), arrival.reading() as reader:  # noqa: PT012 - as a client reads
         while True:
             most = max(most, arrival.sendable(len(BODY)))
             reader.passed(most)
@@ -379,3 +379,201 @@ async def test_close__gives_up_what_is_under_way_and_leaves_nothing(shelf: Shelf
     with pytest.raises(RemoteFailed):
         await waiting
     assert (len(arrivals), list(shelf.tmp.iterdir())) == (0, [])
+
+
+# ---------------------------------------------------------------------- at each moment
+
+
+async def test_run__empty_file__is_kept(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    empty = hashlib.sha256(b"").hexdigest()
+    arrival = arriving(opener(ScriptedFile(b"")), shelf, pool, Promise({"sha256": empty}))
+    await arrival.run()
+
+    assert (arrival.error, shelf.kept) == (None, {empty: b""})
+
+
+async def test_run__no_descriptor_for_readers__is_passed_through(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    temp = shelf.temp()
+
+    class Exhausted(Shelf):
+        def temp(self) -> Temp:
+            temp.discard()  # its descriptor cannot be duplicated
+            return temp
+
+    shelf.__class__ = Exhausted
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir())) == ({}, [])
+
+
+@pytest.mark.parametrize("turns", range(40))
+async def test_join__at_any_moment__gets_the_whole_body(shelf: Shelf, pool: ThreadPoolExecutor, turns: int) -> None:
+    small = BODY[:70_000]
+    arrivals = Arrivals()
+    remote = ScriptedFile(small)
+
+    def make() -> Arrival:
+        return arriving(opener(remote), shelf, pool, Promise({"sha256": hashlib.sha256(small).hexdigest()}))
+
+    first = asyncio.create_task(client(arrivals.join("k", make)))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    assert await client(arrivals.join("k", make)) == small
+    assert await first == small
+    await arrivals.close(grace=5)
+
+
+async def test_join__over_and_not_yet_forgotten__begins_another(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrivals = Arrivals()
+    remote = ScriptedFile(BODY)
+
+    def make() -> Arrival:
+        return arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+
+    over = arrivals.join("k", make)
+    while over.spool is None or over.spool.fd >= 0:  # noqa: ASYNC110 - the very step that closes it is looked for
+        await asyncio.sleep(0)
+
+    assert await client(arrivals.join("k", make)) == BODY
+    await arrivals.close(grace=5)
+
+
+@pytest.mark.parametrize("turns", range(30))
+async def test_client__cancelled_at_any_moment__leaves_nothing_open(
+    shelf: Shelf, pool: ThreadPoolExecutor, turns: int
+) -> None:
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+    leaving = asyncio.create_task(client(arrival))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await arrivals.close(grace=5)
+
+    assert shelf.kept == {DIGEST: BODY}
+    assert arrival.spool is not None
+    assert arrival.spool.fd == -1
+
+
+@pytest.mark.parametrize("turns", range(30))
+async def test_close__at_any_moment__tells_the_readers_and_leaves_nothing(
+    shelf: Shelf, pool: ThreadPoolExecutor, turns: int
+) -> None:
+    arrivals = Arrivals()
+    remote = ScriptedFile(BODY, [Part(gate=asyncio.Event(), first=200_000)])
+    arrival = arrivals.join("k", lambda: arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST})))
+    waiting = asyncio.create_task(client(arrival))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await arrivals.close()
+
+    with pytest.raises(RemoteFailed, match="given up"):
+        await asyncio.wait_for(waiting, 5)
+    assert (len(arrivals), list(shelf.tmp.iterdir()), shelf.reserved) == (0, [], 0)
+    assert arrival.spool is None or arrival.spool.fd == -1
+
+
+async def test_run__validator_changed_and_no_digest__is_never_spliced(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    class Replaced(ScriptedFile):
+        """Another file of the same length, once the first answer has broken off."""
+
+        def open(self, start: int, if_range: str | None) -> object:  # type: ignore[override]  # passed on as it is
+            if start:
+                self.body, self.etag = bytes(len(BODY)), '"v2"'
+            return super().open(start, if_range)
+
+    remote = Replaced(BODY, [Part(breaks_at=200_000), Part(ignores_range=True)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({}))
+    await arrival.run()
+
+    assert isinstance(arrival.error, ContentWrong)
+    assert shelf.kept == {}
+
+
+async def test_run__resumed_part_without_total__keeps_what_was_told_before(
+    shelf: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    remote = ScriptedFile(BODY, [Part(breaks_at=200_000), Part(length_told=False)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}))
+    await arrival.run()
+
+    assert (arrival.total, arrival.verified) == (len(BODY), True)
+
+
+# ---------------------------------------------------------------------- passed through: the disk refuses
+
+BIG = os.urandom(1 << 20) * (2 * WINDOW // (1 << 20) + 2)
+BIG_PROMISE = Promise({"sha256": hashlib.sha256(BIG).hexdigest()})
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path, full_at=0)
+
+
+async def crowded(arrival: Arrival) -> None:
+    """Returns once the window is full."""
+    while arrival.spool is None or not arrival.spool.crowded:  # noqa: ASYNC110 - nobody is told of that
+        await asyncio.sleep(0)
+
+
+async def test_reading__slow_reader_that_goes__does_not_hold_up_the_fast_one(
+    full: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BIG)), full, pool, BIG_PROMISE))
+    fast = asyncio.create_task(client(arrival))
+    with arrival.reading():  # and does not read
+        await crowded(arrival)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    assert await asyncio.wait_for(fast, 10) == BIG
+    await arrivals.close(grace=5)
+
+
+async def test_reading__who_waits_for_the_verdict__does_not_hold_up_the_download(
+    full: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BIG)), full, pool, BIG_PROMISE))
+
+    async def verdict() -> Landed:
+        with arrival.reading():
+            return await arrival.whole()
+
+    patient = asyncio.create_task(verdict())
+    fast = asyncio.create_task(client(arrival))
+
+    assert await asyncio.wait_for(fast, 10) == BIG
+    assert (await patient).size == len(BIG)
+    await arrivals.close(grace=5)
+
+
+async def test_join__beginning_is_gone__begins_another_and_close_ends_both(
+    full: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    arrivals = Arrivals()
+    gate = asyncio.Event()
+    remote = ScriptedFile(BIG, [Part(gate=gate, first=WINDOW // 2)])
+
+    def make() -> Arrival:
+        return arriving(opener(remote), full, pool, BIG_PROMISE)
+
+    first = arrivals.join("k", make)
+    ahead = asyncio.create_task(client(first))
+    while first.joinable:  # noqa: ASYNC110 - nobody is told of that
+        await asyncio.sleep(0)
+    second = arrivals.join("k", make)
+
+    assert second is not first
+    assert (len(arrivals), arrivals.busy_with({"far"})) == (2, True)
+    await arrivals.close()
+    with pytest.raises(RemoteFailed, match="given up"):
+        await ahead
+    assert (len(arrivals), list(full.tmp.iterdir()), full.reserved) == (0, [], 0)

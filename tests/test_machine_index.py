@@ -69,7 +69,8 @@ def fake_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 # ---------------------------------------------------------------------------------------------------- the real pip
 
 
-def test_machine_index__nothing_configured__is_what_pip_ships() -> None:
+def test_machine_index__nothing_configured__is_what_pip_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")  # a terminal on which pip's help would break the URL apart
     # No host name is written here, so pip's own constant has to tell.
     code = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
     shipped = subprocess.run(

@@ -108,6 +108,7 @@ async def test_change__of_the_file__is_applied(tmp_path: Path) -> None:
         daemon.write(text("2m"))
         assert ttl(await daemon.next_applied()) == 120
         assert ttl(daemon.watch.current) == 120
+        assert not daemon.watch._changed()
 
 
 async def test_change__of_a_secret_file__is_applied(tmp_path: Path) -> None:
@@ -129,12 +130,13 @@ async def test_unchanged_file__is_never_loaded(tmp_path: Path) -> None:
 
 
 async def test_poke__loads_though_nothing_changed_and_nothing_is_watched(tmp_path: Path) -> None:
-    async with watching(tmp_path, text(server="{watch_config: false}")) as daemon:
+    async with watching(tmp_path, text(server="{watch_config: false}"), interval=0) as daemon:
         daemon.watch.poke()
         await daemon.next_applied()
         daemon.write(text("1m", server="{watch_config: false}"))
-        await asyncio.sleep(0)
-        assert daemon.applied.empty()
+        for _ in range(20):
+            assert await asyncio.to_thread(daemon.watch._changed)
+        assert daemon.loads == 1
         daemon.watch.poke()
         assert ttl(await daemon.next_applied()) == 60
 
@@ -177,6 +179,7 @@ async def test_wrong_file__changes_nothing_and_tells_each_mistake_once(
         daemon.write("server: {listn: x}\nremotes: {r: {ttl: y}}\nguards: {}\ndistributions: {d: {remote: r}}\n")
         await daemon.next_failure()
         assert daemon.watch.current is before
+        assert not daemon.watch._changed()
         daemon.write(text("1m"))
         assert ttl(await daemon.next_applied()) == 60
         assert daemon.failures.empty()

@@ -62,12 +62,16 @@ async def _without_bytes(exchange: Exchange, offered: OfferedFile, asked: Condit
     """What needs no download where the file is not stored: HEAD, and a 304 for a validator known from the page."""
     if not exchange.is_head and asked.if_none_match is None and asked.if_match is None:
         return None
-    facts = await offered.facts()
-    headers = _headers(facts.etag, lasting=bool(offered.file.hashes), companion="")
+    facts = await offered.facts(size=False)
+    headers = _headers(facts.etag, lasting=facts.lasting, companion="")
     exchange.result = "hit" if facts.stored else "miss"
     if facts.etag is not None and (refused := _precondition(asked, facts.etag, headers)) is not None:
         return refused
-    return head_only(200, facts.size, headers) if exchange.is_head else None
+    if not exchange.is_head:
+        return None
+    if facts.size is None:
+        facts = await offered.facts(size=True)
+    return head_only(200, facts.size, headers)
 
 
 async def _send(exchange: Exchange, content: Content, asked: Conditions, headers: dict[str, str]) -> web.StreamResponse:

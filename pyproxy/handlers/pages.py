@@ -78,13 +78,18 @@ async def project_page(
 
 
 def page_headers(etag: str, fresh_for: float) -> dict[str, str]:
-    """What every page answer says. A stale page may not be kept: the next ask may find the remote well."""
+    """What every page answer says."""
     return {
         "ETag": etag,
-        "Cache-Control": f"max-age={int(fresh_for)}" if fresh_for > 0 else "no-store",
+        "Cache-Control": keeps_for(fresh_for),
         "Vary": VARY,
         "X-Content-Type-Options": "nosniff",
     }
+
+
+def keeps_for(fresh_for: float) -> str:
+    """The value of Cache-Control. A stale answer may not be kept: the next ask may find the remote well."""
+    return f"max-age={int(fresh_for)}" if fresh_for > 0 else "no-store"
 
 
 def redirect(location: str, query: str = "") -> web.Response:

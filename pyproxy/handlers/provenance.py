@@ -10,9 +10,12 @@ from pyproxy.errors import FileUnknown
 from pyproxy.handlers.conditions import if_none_match
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
-from pyproxy.index.protocol import FileRef
+from pyproxy.handlers.pages import keeps_for
+from pyproxy.index.protocol import Document, FileRef
 from pyproxy.model import as_filename, as_project, printable, version_of
 from pyproxy.site import Distribution
+
+INTEGRITY = "application/vnd.pypi.integrity.v1+json"
 
 
 async def provenance(
@@ -28,14 +31,21 @@ async def provenance(
         raise FileUnknown(f"{normal} {printable(version)} has no provenance of {wanted}")
     # Asked by link, so that whatever decides over the file decides over its provenance too.
     offered = await distribution.index.file(FileRef.from_link(file.link, wanted))
-    document = await offered.provenance()
+    found = await offered.provenance()
+    document = found.value
+    exchange.result = found.result
     etag = f'"{hashlib.sha256(document.body).hexdigest()[:40]}"'
     headers = {
         "ETag": etag,
-        "Cache-Control": f"max-age={int(served.fresh_for)}",
+        "Cache-Control": keeps_for(min(served.fresh_for, found.fresh_for)),
         "X-Content-Type-Options": "nosniff",
     }
     if if_none_match(field(exchange.request, "If-None-Match"), etag):
         return web.Response(status=304, headers=headers)
     exchange.sent = 0 if exchange.is_head else len(document.body)
-    return web.Response(body=document.body, headers={**headers, "Content-Type": document.content_type})
+    return web.Response(body=document.body, headers={**headers, "Content-Type": _content_type(document)})
+
+
+def _content_type(document: Document) -> str:
+    """One of JSON's, whatever the remote calls it: nothing of a remote's is shown as a page of this host's."""
+    return INTEGRITY if document.content_type.partition(";")[0].strip().lower() == INTEGRITY else "application/json"

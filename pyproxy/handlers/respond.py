@@ -6,6 +6,7 @@ import os
 
 from aiohttp import web
 
+from pyproxy.errors import BlobDamaged, StoreTrouble
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.ranges import ByteRange, multipart
 from pyproxy.handlers.send import Outlet, cut
@@ -20,9 +21,10 @@ async def send_whole(exchange: Exchange, fd: int, size: int, headers: dict[str, 
     if exchange.is_head:
         return head_only(200, size, headers)
     if size <= SMALL:
+        body = _read(fd, 0, size)
         exchange.sent = size
-        return web.Response(body=os.pread(fd, size, 0), headers=headers)
-    return await _stream(exchange, 200, size, headers, fd, [(b"", ByteRange(0, size))], b"")
+        return web.Response(body=body, headers=headers)
+    return await _stream(exchange, fd, [(b"", ByteRange(0, size))], status=200, length=size, headers=headers)
 
 
 async def send_range(
@@ -31,19 +33,20 @@ async def send_range(
     """206 with one range."""
     headers = {**headers, "Content-Range": part.content_range(size)}
     if part.length <= SMALL:
+        body = _read(fd, part.start, part.length)
         exchange.sent = part.length
-        return web.Response(status=206, body=os.pread(fd, part.length, part.start), headers=headers)
-    return await _stream(exchange, 206, part.length, headers, fd, [(b"", part)], b"")
+        return web.Response(status=206, body=body, headers=headers)
+    return await _stream(exchange, fd, [(b"", part)], status=206, length=part.length, headers=headers)
 
 
-async def send_ranges(
+async def send_ranges(  # noqa: PLR0917 - as its siblings, and the digest
     exchange: Exchange, fd: int, size: int, parts: tuple[ByteRange, ...], headers: dict[str, str], digest: Sha256
 ) -> web.StreamResponse:
     """206 with several ranges as multipart/byteranges (RFC 9110 §14.6)."""
     layout = multipart(parts, size, content_type=headers["Content-Type"], digest=digest)
     headers = {**headers, "Content-Type": layout.content_type}
     pieces = list(zip(layout.heads, parts, strict=True))
-    return await _stream(exchange, 206, layout.length, headers, fd, pieces, layout.tail)
+    return await _stream(exchange, fd, pieces, layout.tail, status=206, length=layout.length, headers=headers)
 
 
 def head_only(status: int, size: int | None, headers: dict[str, str]) -> web.StreamResponse:
@@ -54,14 +57,26 @@ def head_only(status: int, size: int | None, headers: dict[str, str]) -> web.Str
     return response
 
 
+def _read(fd: int, start: int, length: int) -> bytes:
+    """Raises BlobDamaged where the file has become shorter: what there is of it would pass for all of it."""
+    try:
+        body = os.pread(fd, length, start)
+    except OSError as exc:
+        raise StoreTrouble(f"cannot read a stored file: {exc.strerror}") from exc
+    if len(body) != length:
+        raise BlobDamaged("a stored file is shorter than it was")
+    return body
+
+
 async def _stream(
     exchange: Exchange,
+    fd: int,
+    pieces: list[tuple[bytes, ByteRange]],
+    tail: bytes = b"",
+    *,
     status: int,
     length: int,
     headers: dict[str, str],
-    fd: int,
-    pieces: list[tuple[bytes, ByteRange]],
-    tail: bytes,
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length
@@ -74,9 +89,10 @@ async def _stream(
             await outlet.from_fd(fd, part.start, part.stop)
         if tail:
             await outlet.bytes(tail)
-    except (ConnectionError, OSError):
+    except OSError as exc:
+        exchange.result = "error"
         cut(exchange.request)
-        raise
+        raise ConnectionResetError(str(exc)) from exc
     finally:
         exchange.sent = outlet.sent
     await response.write_eof()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Iterator
 
 from aiohttp import web
@@ -129,6 +130,12 @@ class Outlet:
                     continue
                 if arrival.verified:
                     return
+                if end is not None and (kept := _last_of_part(arrival, at, end)):
+                    # These bytes may go only when the whole is verified, and until then nobody else may need them.
+                    reader.passed(end)
+                    await arrival.whole()
+                    await self.bytes(kept)
+                    return
                 await arrival.changed()
                 if self._gone():
                     raise ConnectionResetError("the client has gone")
@@ -142,10 +149,7 @@ class Outlet:
             upto = min(limit, spool.on_disk, at + STEP)
             await self._sendfile(sock, spool.fd, at, upto)
             return upto
-        if at < spool.on_disk:
-            data = os.pread(spool.fd, min(READ, limit - at, spool.on_disk - at), at)
-        else:
-            data = spool.read(at, min(READ, limit - at))
+        data = spool.read(at, min(READ, limit - at))
         await self.bytes(data)
         return at + len(data)
 
@@ -154,14 +158,37 @@ class Outlet:
         return transport is None or transport.is_closing()
 
 
+def _last_of_part(arrival: Arrival, at: int, end: int) -> bytes:
+    """The held back bytes [at, end) of a part that has come, where the disk refuses more; else none.
+
+    A download that cannot be kept waits for its readers, so none of them may wait for its end with bytes to take.
+    """
+    spool = arrival.spool
+    if spool is None or spool.whole_on_disk or not at < end <= arrival.arrived:
+        return b""
+    data = b""
+    while at + len(data) < end:
+        data += spool.read(at + len(data), end - at - len(data))
+    return data
+
+
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
 
 def cut(request: web.BaseRequest) -> None:
-    """Breaks the connection off: the answer is shorter than its head says, and every client sees that."""
-    request.protocol.force_close()
+    """Breaks the connection off with a reset, so that every client sees that the answer is not whole.
+
+    A polite end would do where the head tells the length; an HTTP/1.0 answer without one would look complete.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 Broken = (PyproxyError, ConnectionError, OSError, TimeoutError)

@@ -24,6 +24,7 @@ from pyproxy.errors import (
     Withheld,
 )
 from pyproxy.freshness import Have, Rules, Verdict, decide
+from pyproxy.index.companions import learned_as
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.lists import RemoteList
 from pyproxy.index.protocol import FileRef, Names, OfferedFile, Served
@@ -45,6 +46,10 @@ CANDIDATES = 4
 
 MISSING_REMEMBERED = 10_000
 """Names known to be missing; beyond it the oldest are forgotten, so 100,000 invented names cost nothing."""
+
+
+QUARANTINED = "quarantined"
+"""The project status (PEP 792) whose files are not to be offered."""
 
 
 class CachedIndex:
@@ -92,25 +97,20 @@ class CachedIndex:
         return Served({self.name: served.value}, served.result, served.fresh_for)
 
     async def page(self, project: ProjectName) -> Served[ProjectPage]:
-        held = await self._held(project)
-        if held is None and self._is_missing(project):
-            raise self._unknown(project)
-        copy = Copy(held, held.head.fetched_at) if held is not None else None
-        served = await self._keeper.get(project, f"the page of {project}", copy, partial(self._fetch, project))
-        return Served(self._current(project, served.value).page, served.result, served.fresh_for)
+        served = await self._page(project)
+        return Served(served.value.page, served.result, served.fresh_for)
 
     async def file(self, ref: FileRef) -> OfferedFile:
         candidates = list(islice(projects_of(ref.filename), CANDIDATES))
         for project in candidates:
-            if (held := await self._held(project)) is None:
-                continue
-            if held.page.status == "quarantined" and len(candidates) == 1:
-                raise self._quarantined(project, held.page)
-            if (file := held.file(ref.link)) is not None:
+            if (held := await self._held(project)) is not None and (file := held.file(ref.link)) is not None:
+                await self._refuse_quarantined(project, held)
                 # A link names the same bytes for ever, so a page past its ttl serves; it is confirmed behind.
                 self._keeper.refresh_behind(project, Copy(held, held.head.fetched_at), partial(self._fetch, project))
                 return self._files.offer(project, file)
         if (known := self._files.kept(ref)) is not None:
+            if (held := await self._held(known.project)) is not None:
+                await self._refuse_quarantined(known.project, held)
             return known
         return await self._ask_for(ref, candidates)
 
@@ -119,16 +119,18 @@ class CachedIndex:
         failure: PyproxyError | None = None
         for project in candidates:
             try:
-                served = await self.page(project)
+                served = await self._page(project)
+                if served.value.file(ref.link) is None and self._may_have_grown(served):
+                    served = await self._page(project, anew=True)
             except ProjectUnknown:
                 continue
             except RemoteFailed as exc:
                 failure = failure or exc
                 continue
-            if served.value.status == "quarantined":
-                raise self._quarantined(project, served.value)
-            held = self._shelf.get(project)
-            if held is not None and (file := held.file(ref.link)) is not None:
+            file = served.value.file(ref.link)
+            if file is not None or len(candidates) == 1:
+                await self._refuse_quarantined(project, served.value)
+            if file is not None:
                 return self._files.offer(project, file)
         if failure is not None:
             raise failure
@@ -141,9 +143,33 @@ class CachedIndex:
         await self._files.close()
         await asyncio.gather(*self._behind, return_exceptions=True)
 
+    def _may_have_grown(self, served: Served[Held]) -> bool:
+        """Whether a file that the page does not name may be there by now: "no" is believed as long as a 404 is."""
+        age = self._clock() - served.value.head.fetched_at
+        return served.result == "hit" and not 0 <= age < self._rules.negative_ttl
+
+    async def _refuse_quarantined(self, project: ProjectName, held: Held) -> None:
+        """Raises Withheld where the remote has the project in quarantine, as far as it may be known by now."""
+        if held.page.status == QUARANTINED:
+            held = (await self._page(project)).value
+        if held.page.status == QUARANTINED:
+            reason = f": {held.page.status_reason}" if held.page.status_reason else ""
+            raise Withheld(f"{project} is quarantined on remote {self.name}{reason}")
+
     # ------------------------------------------------------------------ what is held
 
+    async def _page(self, project: ProjectName, *, anew: bool = False) -> Served[Held]:
+        held = await self._held(project)
+        if held is None and self._is_missing(project):
+            raise self._unknown(project)
+        copy = Copy(held, held.head.fetched_at) if held is not None else None
+        what, ask = f"the page of {project}", partial(self._fetch, project)
+        served = await self._keeper.get(project, what, copy, ask, anew=anew)
+        return Served(self._current(project, served.value), served.result, served.fresh_for)
+
     async def _held(self, project: ProjectName) -> Held | None:
+        if project in self._missing:
+            return None  # whatever may still lie in the store
         held = self._shelf.get(project)
         if held is None:
             head = self._records.page_head(self.name, project)
@@ -153,8 +179,11 @@ class CachedIndex:
             if body is None:
                 return None
             page = await self._off_loop(unpack_page, body, size=len(body) * 4)
-            held = Held(head, page, page, learned=0)
-            self._shelf.put(project, held)
+            # Meanwhile somebody else may have unpacked it too, or fetched a newer one.
+            held = self._shelf.get(project)
+            if held is None:
+                held = Held(head, page, page, learned=0)
+                self._shelf.put(project, held)
         return self._current(project, held)
 
     def _current(self, project: ProjectName, held: Held) -> Held:
@@ -183,7 +212,7 @@ class CachedIndex:
         answer = await self._upstream.page(project, validators, deadline=deadline)
         now = self._clock()
         if isinstance(answer, PageMissing):
-            self._forget(project, now)
+            await self._forget(project, now)
             raise self._unknown(project)
         if isinstance(answer, PageUnchanged):
             if held is None:
@@ -202,12 +231,12 @@ class CachedIndex:
         except PageUnreadable as exc:
             raise RemoteFailed(self.name, f"the page of {project}: {exc}") from exc
         if parsed.dropped:
-            self._dropped(len(parsed.dropped))
+            self._dropped(parsed.lost)
             log.warning(
                 "remote %s: the page of %s loses %d links: %s",
                 self.name,
                 project,
-                len(parsed.dropped),
+                parsed.lost,
                 "; ".join(parsed.dropped[:5]),
             )
         head = PageHead(
@@ -227,14 +256,20 @@ class CachedIndex:
         body = await self._off_loop(pack_page, page, size=len(page.files) * 400)
         await self._records.put_page(self.name, project, head, body)
 
-    def _forget(self, project: ProjectName, now: float) -> None:
+    async def _forget(self, project: ProjectName, now: float) -> None:
         self._missing[project] = now
         self._missing.move_to_end(project)
         while len(self._missing) > MISSING_REMEMBERED:
             self._missing.popitem(last=False)
-        if self._shelf.get(project) is not None or self._records.page_head(self.name, project) is not None:
-            self._shelf.drop(project)
-            self._write_behind(self._records.drop_page(self.name, project))
+        self._shelf.drop(project)
+        if self._behind:
+            await asyncio.wait(set(self._behind))  # what is being written of it would stay behind
+        if self._records.page_head(self.name, project) is not None:
+            # Waited for, so that nobody finds it there once the 404 is forgotten.
+            try:
+                await self._records.drop_page(self.name, project)
+            except StoreTrouble as exc:
+                log.warning("the page of %s, gone from remote %s, stays stored: %s", project, self.name, exc)
 
     def _write_behind(self, write: Coroutine[object, object, object]) -> None:
         """Nobody waits for the disk: what is lost with the process can be asked for again."""
@@ -257,18 +292,14 @@ class CachedIndex:
     def _unknown(self, project: ProjectName) -> ProjectUnknown:
         return ProjectUnknown(f"remote {self.name} has no project {project}")
 
-    def _quarantined(self, project: ProjectName, page: ProjectPage) -> Withheld:
-        reason = f": {page.status_reason}" if page.status_reason else ""
-        return Withheld(f"{project} is quarantined on remote {self.name}{reason}")
-
 
 def _with_metadata(page: ProjectPage, digests: Mapping[Filename, Sha256]) -> ProjectPage:
     """The page saying which core metadata its wheels really have, where that was found out here."""
-    if not any(file.filename in digests for file in page.files):
+    if not digests:
         return page
 
     def said(file: File) -> File:
-        digest = digests.get(file.filename)
+        digest = digests.get(learned_as(file)) if file.is_wheel else None
         return file if digest is None else msgspec.structs.replace(file, core_metadata={"sha256": digest})
 
     return msgspec.structs.replace(page, files=tuple(map(said, page.files)))

@@ -1,19 +1,28 @@
-"""Small documents of a remote that may change (attestations, the JSON API), cached by the rules of freshness."""
+"""Small JSON documents of a remote that may change (attestations, the JSON API), cached by the rules of freshness."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable
 
-from pyproxy.errors import FileUnknown
+import msgspec
+
+from pyproxy.errors import ContentWrong, FileUnknown, StoreTrouble
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.protocol import Document, Served
 from pyproxy.metrics import Result
 from pyproxy.storage.records import DocRecord, Records
 from pyproxy.upstream import Kind, SmallFound, Unchanged, Upstream, Validators
 
+log = logging.getLogger(__name__)
+
 LIMIT = 8 * 1024 * 1024
 """Bytes of one document."""
+
+OFF_LOOP = 64 * 1024
+"""Bytes from which on a document is looked at in a thread."""
 
 
 class RemoteDocuments:
@@ -50,6 +59,8 @@ class RemoteDocuments:
         answer = await self._upstream.small(url, kind=self._kind, limit=LIMIT, deadline=deadline, validators=validators)
         now = self._clock()
         if isinstance(answer, SmallFound):
+            if not await _is_json(answer.body):
+                raise ContentWrong(self._name, f"{what} is no JSON")
             new = DocRecord(
                 body=answer.body,
                 content_type=answer.content_type,
@@ -69,6 +80,24 @@ class RemoteDocuments:
             )
         else:
             raise FileUnknown(f"remote {self._name} does not have {what}")
-        await self._records.put_doc(self._name, self._kind, url, new)
+        try:
+            await self._records.put_doc(self._name, self._kind, url, new)
+        except StoreTrouble as exc:
+            log.warning("%s was served but not kept: %s", what, exc)
         result: Result = "miss" if isinstance(answer, SmallFound) else "revalidated"
         return Fetched(Copy(Document(new.body, new.content_type), now), result)
+
+
+async def _is_json(body: bytes) -> bool:
+    """Whether it can be read as JSON: a page that asks to sign in, say, is no document."""
+    if len(body) < OFF_LOOP:
+        return _reads_as_json(body)
+    return await asyncio.to_thread(_reads_as_json, body)
+
+
+def _reads_as_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -51,7 +51,11 @@ Ask = Callable[[float], Awaitable[Fetched[V]]]
 
 
 class Keeper(Generic[K, V]):
-    """Decides, asks and waits, for one kind of thing of one remote."""
+    """Decides, asks and waits, for one kind of thing of one remote.
+
+    `refresh_limit`: seconds that the remote has for a refresh behind a stale copy. It has as many where there is no copy
+    if that `takes_long` by nature: whoever asks again then joins.
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Keeper(Generic[K, V]):
         *,
         stale_after: float,
         refresh_limit: float,
+        takes_long: bool = False,
         joined: Callable[[], None],
         stale: Callable[[Why], None],
         clock: Callable[[], float] = time.time,
@@ -68,15 +73,23 @@ class Keeper(Generic[K, V]):
         self._rules = rules
         self._stale_after = stale_after
         self._refresh_limit = max(PATIENCE, refresh_limit)
+        self._takes_long = takes_long
         self._clock = clock
         self._stale = stale
         self._flights: Flights[K, Fetched[V]] = Flights(joined=joined)
 
-    async def get(self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V]) -> Served[V]:
-        """The thing under `key`, called `what` in messages. Raises RemoteFailed, NotThere, NotCached."""
+    async def get(
+        self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V], *, anew: bool = False
+    ) -> Served[V]:
+        """The thing under `key`, called `what` in messages. `anew`: a fresh copy is not good enough.
+
+        Raises RemoteFailed, NotThere, NotCached.
+        """
         age = self._age(copy)
-        have = Have.NOTHING if copy is None else Have.COPY
-        match decide(self._rules, have, age):
+        verdict = decide(self._rules, Have.NOTHING if copy is None else Have.COPY, age)
+        if anew and verdict is Verdict.FRESH and not self._rules.offline:
+            verdict = Verdict.ASK_BRIEFLY
+        match verdict:
             case Verdict.FRESH if copy is not None:
                 return Served(copy.value, "hit", life_left(self._rules, age))
             case Verdict.STALE if copy is not None:
@@ -87,19 +100,22 @@ class Keeper(Generic[K, V]):
             case Verdict.ASK_BRIEFLY if copy is not None:
                 return await self._ask_briefly(key, what, copy, ask)
             case _:
-                return await self._ask(key, what, copy, ask)
+                return await self._ask(key, ask)
 
     def refresh_behind(self, key: K, copy: Copy[V], ask: Ask[V]) -> None:
         """Asks the remote anew where the copy is no longer fresh; nobody waits."""
+        if key in self._flights:
+            return
         if decide(self._rules, Have.COPY, self._age(copy)) in (Verdict.ASK, Verdict.ASK_BRIEFLY):
             self._flights.join(key, lambda: ask(self._deadline(self._refresh_limit)))
 
     async def close(self) -> None:
         await self._flights.close()
 
-    async def _ask(self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V]) -> Served[V]:
+    async def _ask(self, key: K, ask: Ask[V]) -> Served[V]:
+        limit = self._refresh_limit if self._takes_long else PATIENCE
         try:
-            fetched = await self._flights.wait(key, lambda: ask(self._deadline(PATIENCE)), patience=PATIENCE)
+            fetched = await self._flights.wait(key, lambda: ask(self._deadline(limit)), patience=PATIENCE)
         except TimeoutError:
             raise RemoteFailed(self._remote, f"no answer within {PATIENCE:g} s") from None
         return self._served(fetched)

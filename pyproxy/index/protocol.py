@@ -65,10 +65,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a file without fetching it. `stored` tells whether its bytes are here."""
+    """What is known of a file without fetching it. `stored` tells whether its bytes are here; `lasting` as in Content."""
 
     size: int | None
     etag: str | None
+    lasting: bool
     stored: bool
 
 
@@ -97,8 +98,11 @@ class OfferedFile(Protocol):
     @property
     def file(self) -> File: ...
 
-    async def facts(self) -> Facts:
-        """Size and validator, without a download. Raises RemoteFailed, FileUnknown, NotCached."""
+    async def facts(self, *, size: bool) -> Facts:
+        """The validator, and where it is wanted the `size`, without a download.
+
+        Raises RemoteFailed, FileUnknown, NotCached.
+        """
 
     async def archive(self) -> Content:
         """The file itself. Raises RemoteFailed, FileUnknown, NotCached, StoreTrouble."""
@@ -109,7 +113,7 @@ class OfferedFile(Protocol):
     async def signature(self) -> Content:
         """Its detached signature. Raises FileUnknown where it has none, and as `archive`."""
 
-    async def provenance(self) -> Document:
+    async def provenance(self) -> Served[Document]:
         """Its attestations (PEP 740). Raises FileUnknown where it has none, and as `archive`."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from pyproxy.model import Hashes, printable
@@ -28,7 +28,8 @@ _DIGITS = {
     "sha3_384": 96,
     "sha3_512": 128,
 }
-# The one digest that a link has room for: the first of these. pip checks the first six, and sha256 is the name of blobs.
+
+# The one digest that a link has room for is the first of these: pip checks no others.
 _BEST_FIRST = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")
 _ALGORITHM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{2,256}\Z", re.ASCII)
@@ -86,11 +87,11 @@ def hashes(raw: dict[str, str | None]) -> Hashes:
     if sha256 is not None and len(raw) == 1 and is_sha256(sha256):
         return raw  # type: ignore[return-value]  # its only value is a digest
     kept: Hashes = {}
-    for name, digest in raw.items():
+    for name, value in raw.items():
         algorithm = name.lower()
-        if digest is None or not _ALGORITHM.match(algorithm):
+        if value is None or not _ALGORITHM.match(algorithm):
             continue
-        digest = digest.lower()
+        digest = value.lower()
         if _DIGEST.match(digest) and len(digest) == _DIGITS.get(algorithm, len(digest)):
             kept[algorithm] = digest
         elif algorithm in IN_LINKS:

@@ -38,12 +38,13 @@ def linker(remote: str, remote_url: str, file_hosts: Collection[str] | None) -> 
     Raises ValueError where the remote's url is no http or https URL.
     """
     here = Base(remote_url)
-    scheme, own_netloc = _place(here.resolve("/").url, None)
+    scheme = here.resolve("/").origin.partition("://")[0]
+    own_netloc = _netloc(here.resolve("/").origin, scheme)
     allowed = None if file_hosts is None else {host.lower().strip("[]").replace("]:", ":") for host in file_hosts}
-    sources: dict[str, str | None] = {}
+    sources: dict[str, str] = {}
 
     def source(origin: str) -> str | None:
-        _, netloc = _place(origin, scheme)
+        netloc = _netloc(origin, scheme)
         if netloc == own_netloc:
             return quote(remote, safe="")
         host, port = _host_and_port(origin)
@@ -59,15 +60,14 @@ def linker(remote: str, remote_url: str, file_hosts: Collection[str] | None) -> 
             if match is None:
                 return None
             origin, path = match.groups()
-            if origin not in sources:
-                if len(sources) >= REMEMBERED:
-                    sources.clear()
-                sources[origin] = source(origin)
+            prefix = sources.get(origin) or source(origin)
         except BadLink:
             return None
-        prefix = sources[origin]
         if prefix is None:
             return None
+        if len(sources) >= REMEMBERED:
+            sources.clear()  # by whichever thread: what is lost is only worked out again
+        sources[origin] = prefix
         return prefix + linked(path)
 
     return link
@@ -97,17 +97,15 @@ def source_of(raw: str) -> Source:
 def _host_and_port(origin: str) -> tuple[str, int]:
     """The host, IPv6 without brackets, and the port."""
     scheme, _, rest = origin.partition("://")
-    match = AUTHORITY.match(rest.partition("/")[0])
+    match = AUTHORITY.match(rest)
     if match is None:
         raise BadLink("a link without a valid host")
     return match[1].strip("[]"), int(match[2] or DEFAULT_PORTS[scheme])
 
 
-def _place(origin: str, usual: str | None) -> tuple[str, str]:
-    """Scheme and netloc, the port left out where it is the usual one of the scheme `usual` (None: of its own)."""
-    scheme, _, rest = origin.partition("://")
-    host, port = _host_and_port(origin)
-    shown = rest.partition("/")[0].removesuffix(f":{port}")
-    return scheme, shown if port == DEFAULT_PORTS[usual or scheme] else f"{shown}:{port}"
-
-
+def _netloc(origin: str, usual: str) -> str:
+    """Host and port of an origin; the port left out where it is the usual one of the scheme `usual`."""
+    rest = origin.partition("://")[2]
+    _, port = _host_and_port(origin)
+    shown = rest.removesuffix(f":{port}")
+    return shown if port == DEFAULT_PORTS[usual] else f"{shown}:{port}"

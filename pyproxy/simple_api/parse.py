@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pyproxy.errors import PageUnreadable
 from pyproxy.model import ProjectName, ProjectPage, printable
 from pyproxy.simple_api.links import Linker
-from pyproxy.simple_api.references import BadLink, Base
 from pyproxy.simple_api.negotiate import Kind
 from pyproxy.simple_api.parse_html import parse_html
 from pyproxy.simple_api.parse_json import parse_json
+from pyproxy.simple_api.references import BadLink, Base
 from pyproxy.simple_api.shelf import Shelf
 
 MAX_PAGE = 64 * 1024 * 1024

@@ -9,8 +9,8 @@ from pyproxy.errors import PageUnreadable
 from pyproxy.model import File, Hashes, ProjectName, ProjectPage, version_of
 from pyproxy.simple_api import fields
 from pyproxy.simple_api.links import Linker
-from pyproxy.simple_api.references import BadLink, Base
 from pyproxy.simple_api.markup import Tag, decoded, tags
+from pyproxy.simple_api.references import BadLink, Base
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
 
 _WANTED = frozenset({"html", "base", "meta", "title", "h1", "a"})

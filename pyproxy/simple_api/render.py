@@ -16,7 +16,7 @@ from pyproxy.simple_api.versions import shown_versions
 
 Provenance: TypeAlias = Callable[[File], str]
 
-# PEP 792's, the newest whose keys are all kept. PEP 700 (1.1) requires of every file its size, of the page its versions.
+# 1.4 is PEP 792's, the newest whose keys are all kept; from 1.1 on (PEP 700) every file must tell its size.
 _FULL = "1.4"
 _LEAST = "1.0"
 

@@ -47,7 +47,7 @@ def _of_files(files: Iterable[File], project: ProjectName) -> Iterable[str]:
         if usual is None:
             usual = known[prefix] = normalised(prefix) == project
         if usual and rest.endswith(".whl"):
-            version: str | None = rest.partition("-")[0]
+            version: str | None = rest.removesuffix(".whl").partition("-")[0]
         elif usual and rest.endswith(".tar.gz"):
             version = rest[: -len(".tar.gz")]
         else:

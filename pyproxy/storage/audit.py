@@ -34,8 +34,12 @@ class Audit:
         self._alone = alone
         self._clock = clock
 
+    def shards(self) -> list[str]:
+        """What there is to look at: the first two digits of the digests on disk and in the index."""
+        return sorted(self._blobs.shards() | self._row_shards())
+
     def blobs(self, shard: str, *, mend: bool, rehash: bool) -> Iterator[Finding]:
-        """The rows of one of SHARDS against their files; with `rehash` every file is read. Raises StoreTrouble."""
+        """The rows of a shard against their files; with `rehash` every file is read. Raises StoreTrouble."""
         for digest, row in self._rows(shard).items():
             wrong = self._wrong(digest, row, rehash=rehash)
             if wrong is None or self._records.blob(digest) != row:
@@ -45,7 +49,7 @@ class Audit:
             yield Finding(kind, digest, detail, mended=mend, nbytes=0 if sound or not mend else -row.size)
 
     def orphans(self, shard: str) -> Iterator[tuple[Sha256, int]]:
-        """The files of one of SHARDS that no row knows, and their sizes. Raises StoreTrouble."""
+        """The files of a shard that no row knows, and their sizes. Raises StoreTrouble."""
         rows = self._rows(shard)
         for digest in self._blobs.shard(shard):
             if digest in rows or self._records.blob(digest) is not None:
@@ -73,6 +77,11 @@ class Audit:
         if rehash and found.st_mtime_ns != row.mtime_ns:
             return "touched", "its file has another time"
         return None
+
+    @translated
+    def _row_shards(self) -> set[str]:
+        with self._records.env.reading() as txn:
+            return self._records.ledger.shards(txn)
 
     @translated
     def _rows(self, shard: str) -> dict[Sha256, BlobRow]:

@@ -27,9 +27,6 @@ _TEMP: Final = re.compile(r"\d{1,10}\.[0-9a-f]{32}\Z")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}\Z")
 _ATTEMPTS: Final = 10
 
-SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
-"""The folders that blobs are spread over, by the first two digits of their digests."""
-
 
 class Temp:
     """A file on its way: written in order by one owner, read by anyone through `fd`.
@@ -203,15 +200,19 @@ class Blobs:
         self._disk.unlink(aside)
         self._disk.point("evict-unlinked", aside)
 
+    def shards(self) -> set[str]:
+        """The folders that blobs are spread over: the first two digits of their digests."""
+        return {name for name in self._disk.names(self.root) if _SHARD.match(name)}
+
     def shard(self, name: str) -> Iterator[Sha256]:
         """The blobs whose digests begin with these two digits; files of other names are passed over."""
         folder = self.root / name
         for inner in self._disk.names(folder):
             if not _SHARD.match(inner):
                 continue
-            for entry in self._disk.entries(folder / inner):
+            for entry in self._disk.names(folder / inner):
                 try:
-                    digest = as_sha256(entry.name)
+                    digest = as_sha256(entry)
                 except BadName:
                     continue
                 if digest.startswith(name + inner):
@@ -219,7 +220,7 @@ class Blobs:
 
     def walk(self) -> Iterator[Sha256]:
         """All blobs there are, whether or not any record knows them."""
-        for name in SHARDS:
+        for name in sorted(self.shards()):
             yield from self.shard(name)
 
     def sweep(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, ParamSpec, TypeAlias, TypeVar
 
@@ -80,16 +80,7 @@ class Disk:
 
     def names(self, path: Path) -> list[str]:
         """What lies in a folder; nothing where there is no such folder."""
-        return self._unless_absent(lambda: self._do("list", path, os.listdir, path)) or []
-
-    def entries(self, path: Path) -> Iterator[os.DirEntry[str]]:
-        """The entries of a folder, read as they are asked for: tens of thousands cost no memory."""
-        scan = self._unless_absent(lambda: self._do("list", path, os.scandir, path))
-        if scan is None:
-            return
-        with scan:
-            while (entry := self._do("list", path, next, scan, None)) is not None:
-                yield entry
+        return self._look("list", path, os.listdir, path) or []
 
     def sync_dir(self, path: Path) -> None:
         """Makes the names in a folder last."""
@@ -119,7 +110,7 @@ class Disk:
     def open_read(self, path: Where) -> int | None:
         """A descriptor for reading, or None where there is no such file. A symbolic link is an error."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        return self._unless_absent(lambda: self._do("open", path, os.open, path, flags))
+        return self._look("open", path, os.open, path, flags)
 
     def write(self, fd: int, data: bytes | memoryview, path: Path) -> None:
         """All of the data at the descriptor's position, or an error."""
@@ -161,19 +152,19 @@ class Disk:
 
     def rename(self, source: Path, target: Path) -> bool:
         """Moves a file over whatever is at the target. False where the source or the target's folder is not there."""
-        return self._unless_absent(lambda: self._do("rename", source, os.rename, source, target) or True) or False
+        return self._did("rename", source, os.rename, source, target)
 
     def unlink(self, path: Path) -> bool:
         """False where there was nothing."""
-        return self._unless_absent(lambda: self._do("unlink", path, os.unlink, path) or True) or False
+        return self._did("unlink", path, os.unlink, path)
 
     def remove_dir(self, path: Path) -> bool:
         """Takes away an empty folder. False where there was none."""
-        return self._unless_absent(lambda: self._do("rmdir", path, os.rmdir, path) or True) or False
+        return self._did("rmdir", path, os.rmdir, path)
 
     def lstat(self, path: Where) -> os.stat_result | None:
         """None where there is nothing."""
-        return self._unless_absent(lambda: self._do("stat", path, os.lstat, path))
+        return self._look("stat", path, os.lstat, path)
 
     def fstat(self, fd: int, path: Where) -> os.stat_result:
         return self._do("stat", path, os.fstat, fd)
@@ -212,14 +203,25 @@ class Disk:
         except OSError as exc:
             raise trouble(exc, f"cannot {what} {self.shown(path)}") from exc
 
-    @staticmethod
-    def _unless_absent(call: Callable[[], T]) -> T | None:
+    def _look(self, what: str, path: Where, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The same, but None where nothing is there."""
         try:
-            return call()
-        except StoreTrouble as exc:
-            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _ABSENT:
+            if self._fault is not None:
+                self._fault(what)
+            return call(*args, **kwargs)
+        except OSError as exc:
+            if exc.errno in _ABSENT:
                 return None
-            raise
+            raise trouble(exc, f"cannot {what} {self.shown(path)}") from exc
+
+    def _did(self, what: str, path: Where, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """The same for what returns nothing; False where nothing is there."""
+
+        def act() -> bool:
+            call(*args, **kwargs)
+            return True
+
+        return self._look(what, path, act) or False
 
 
 def trouble(exc: OSError, what: str) -> StoreTrouble:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Final
 
-from pyproxy.errors import StoreInUse
+from pyproxy.errors import StoreInUse, StoreTrouble
 from pyproxy.storage.disk import Disk
+
+log = logging.getLogger(__name__)
 
 PATIENCE: Final = 2.0
 """Seconds a daemon waits for one that is just stopping."""
@@ -41,16 +44,18 @@ class StoreLock:
         taken = False
         try:
             taken = disk.try_lock(fd, path)
-            if taken:
-                disk.truncate(fd, 0, path)
-                disk.write(fd, f"{os.getpid()}\n".encode(), path)
-        except BaseException:
-            taken = False
-            raise
         finally:
             if not taken:
                 os.close(fd)
-        return cls(fd) if taken else None
+        if not taken:
+            return None
+        try:
+            disk.truncate(fd, 0, path)
+            disk.write(fd, f"{os.getpid()}\n".encode(), path)
+        except StoreTrouble as exc:
+            # On a full disk, say. The lock holds all the same; only its holder's pid is not told.
+            log.warning("%s", exc)
+        return cls(fd)
 
     def release(self) -> None:
         """Does nothing the second time."""

@@ -20,7 +20,6 @@ from pyproxy.errors import StoreTrouble
 from pyproxy.model import Sha256
 from pyproxy.storage import check
 from pyproxy.storage.audit import Audit
-from pyproxy.storage.blobs import SHARDS
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import DATA_FILE
 from pyproxy.storage.findings import Finding
@@ -158,12 +157,13 @@ class Reconciliation:
         self.drift = Drift()
         self._audit = audit
         self._stock = stock
-        self._shards = list(reversed(SHARDS)) if needed else []
+        self._needed = needed
+        self._shards: list[str] | None = None  # those yet to be compared, once we have begun
         self._orphans: list[tuple[Sha256, int]] = []
 
     @property
     def done(self) -> bool:
-        return not self._shards and not self._orphans
+        return not self._needed
 
     def work(self, *, seconds: float, nbytes: int | None = None) -> None:
         """Goes on for about so long, reading at most so many bytes of files without a row. Raises StoreTrouble.
@@ -173,7 +173,11 @@ class Reconciliation:
         if self.done:
             return
         deadline = time.monotonic() + seconds
-        while not self.done and time.monotonic() < deadline:
+        if self._shards is None:
+            self._shards = self._audit.shards()
+        while self._shards or self._orphans:
+            if time.monotonic() >= deadline:
+                return
             if self._shards:
                 shard = self._shards[-1]
                 for finding in self._audit.blobs(shard, mend=True, rehash=False):
@@ -188,9 +192,9 @@ class Reconciliation:
                     return
             self._tell(self._audit.orphan(digest, size, mend=True))
             self._orphans.pop()
-        if self.done:
-            self._stock.shrink()
-            log.info("disk and index agree: %s", self.drift)
+        self._stock.shrink()
+        self._needed = False
+        log.info("disk and index agree: %s", self.drift)
 
     def _tell(self, finding: Finding) -> None:
         self.drift.count(finding)

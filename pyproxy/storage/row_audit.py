@@ -16,6 +16,9 @@ from pyproxy.storage.rows import BlobRow, unpack_doc, unpack_file, unpack_head, 
 _SLICE: Final = 500
 """Pages read in one transaction: an old reader keeps LMDB from using freed pages again."""
 
+_PASSES: Final = 3
+"""What is mended may leave what belonged to it alone, which the next pass finds."""
+
 Repair = Callable[[Txn], object]
 """Looks again, in the write transaction, and mends."""
 
@@ -32,13 +35,26 @@ class RowAudit:
 
     def ledger(self, *, mend: bool) -> Iterator[Finding]:
         """Files, blobs, order of use and total against each other, as of one instant: about 3 µs a row."""
-        for finding, repair in self._contradictions():
-            if mend:
-                self._records.writer.call(repair)
-            yield Finding(finding.kind, finding.subject, finding.detail, mended=mend)
+        for _ in range(_PASSES if mend else 1):
+            wrong = self._contradictions()
+            for finding, repair in wrong:
+                if mend:
+                    self._records.writer.call(repair)
+                yield Finding(finding.kind, finding.subject, finding.detail, mended=mend)
+            if not wrong:
+                break
 
     def pages(self, *, mend: bool) -> Iterator[Finding]:
         """Every page and document, in short slices: about 0.1 ms a page of usual size."""
+        for _ in range(_PASSES if mend else 1):
+            wrong = False
+            for finding in self._pages(mend=mend):
+                wrong = True
+                yield finding
+            if not wrong:
+                break
+
+    def _pages(self, *, mend: bool) -> Iterator[Finding]:
         env = self._env
         tables: tuple[tuple[Table, Readable], ...] = (
             (env.bodies, lambda txn, key, data: _held(txn, key, env.heads) and _is_page(data)),

@@ -20,11 +20,16 @@ class Spool:
     """Written by one task; read by many, through `fd` below `on_disk` and through `read` above."""
 
     def __init__(self, temp: Temp | None) -> None:
+        """Raises StoreTrouble where there are no descriptors left."""
         self.temp = temp
         self.size = 0
         self.on_disk = 0
         # A descriptor of our own: the temp file is closed when it becomes a blob, readers go on.
-        self.fd = os.dup(temp.fd) if temp is not None else -1
+        try:
+            self.fd = os.dup(temp.fd) if temp is not None else -1
+        except OSError as exc:
+            raise StoreTrouble(f"cannot read a temporary file: {exc.strerror}") from exc
+        self._closed = False
         self._window: deque[tuple[int, bytes]] = deque()
         self._window_bytes = 0
 
@@ -67,19 +72,33 @@ class Spool:
 
     def reachable(self, offset: int) -> bool:
         """Whether a reader may begin at this offset and read on to the end."""
+        if self._closed:
+            return False
         return self.whole_on_disk or self.floor == self.on_disk or offset >= self.floor
 
     def read(self, offset: int, limit: int) -> bytes:
-        """At most `limit` bytes from `offset`, out of memory. Raises StoreTrouble for bytes already forgotten."""
+        """At most `limit` bytes from `offset`, wherever they are. Raises StoreTrouble for bytes already forgotten."""
+        if offset < self.on_disk:
+            return self._read_file(offset, min(limit, self.on_disk - offset))
         for start, data in self._window:
             if start <= offset < start + len(data):
                 return data[offset - start : offset - start + limit]
         raise StoreTrouble("bytes that were passed through are gone")
+
+    def _read_file(self, offset: int, limit: int) -> bytes:
+        try:
+            data = os.pread(self.fd, limit, offset)
+        except OSError as exc:
+            raise StoreTrouble(f"cannot read a temporary file: {exc.strerror}") from exc
+        if not data:
+            raise StoreTrouble("a temporary file is shorter than it was")
+        return data
 
     def close(self) -> None:
         """Gives the descriptor and the window back. The temp file is the owner's business."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+        self._closed = True
         self._window.clear()
         self._window_bytes = 0

@@ -18,7 +18,7 @@ from typing import Final
 from pyproxy.errors import StoreTrouble
 from pyproxy.storage import recover
 from pyproxy.storage.audit import Audit
-from pyproxy.storage.blobs import SHARDS, Blobs
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.cache import BlobCache
 from pyproxy.storage.disk import Disk, Fault, trouble
 from pyproxy.storage.environment import MAP_SIZE, IndexDamaged, translated
@@ -278,7 +278,7 @@ def verify(store: Store, *, mend: bool = True) -> Iterator[Finding]:
     """
     rows = RowAudit(store.records)
     yield from rows.ledger(mend=mend)
-    for shard in SHARDS:
+    for shard in store.audit.shards():
         yield from store.audit.blobs(shard, mend=mend, rehash=True)
         for digest, size in store.audit.orphans(shard):
             yield store.audit.orphan(digest, size, mend=mend)

@@ -30,7 +30,7 @@ Write = Callable[[Txn], T]
 BATCH: Final = 500
 """Writes in one commit at most."""
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 10.0
 """Seconds a write may take. Longer means that another process sits on the lock, or the disk hangs."""
 
 HOUSEKEEPING: Final = 60.0

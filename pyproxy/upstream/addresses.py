@@ -16,8 +16,8 @@ _6TO4 = ipaddress.IPv6Network("2002::/16")
 # RFC 6052: how IPv6-only networks reach IPv4. Public exactly where the address inside is.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
-# What inet_aton takes for an IPv4 address: one to four numbers, decimal, octal or hexadecimal.
-_NUMBERS = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]*|[0-9]+)){0,3}\.?\Z")
+# Browsers and inet_aton read a host that ends in a number as an IPv4 address, in any of its spellings.
+_ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?\Z")
 
 
 def is_public(address: str | Address) -> bool:
@@ -49,7 +49,7 @@ def literal(host: str) -> Address | None:
         return IPv4Address(host)
     except ValueError:
         pass
-    if _NUMBERS.match(host):
+    if _ENDS_IN_A_NUMBER.match(host):
         raise ValueError("an address in a disguised form")
     try:
         # Whatever else this system's own parser takes for one, in case it knows more forms than the pattern.

@@ -120,7 +120,7 @@ class Answer:
                     raise Trouble(f"{cut(self.got, expected).why}, it broke HTTP", again=True) from exc
                 if loop.time() >= until:
                     told = "not complete in time" if until == deadline else f"nothing for {until - began:.1f} s"
-                    raise Trouble(f"{cut(self.got, expected).why}, {told}", timeout=True) from exc
+                    raise Trouble(f"{cut(self.got, expected).why}, {told}", again=True, timeout=True) from exc
             except (aiohttp.ClientError, OSError, HttpProcessingError) as exc:
                 raise in_body(exc, self.got, expected) from exc
 

@@ -78,10 +78,15 @@ class Asking:
     async def _attempts(self, ask: Ask, judge: Judge[T], *, keep_open: bool) -> T:
         loop = asyncio.get_running_loop()
         attempt = 0
+        before: Trouble | None = None
         while True:
             try:
                 return await self._attempt(ask, judge, keep_open=keep_open)
             except Trouble as trouble:
+                if trouble.ours and before is not None:
+                    # There was no time left for this one: the attempt before tells what is wrong.
+                    raise before from None
+                before = trouble
                 wait = retry.pause(attempt, random.random())  # noqa: S311 - jitter is no secret
                 if trouble.retry_after is not None:
                     wait = max(wait, trouble.retry_after)

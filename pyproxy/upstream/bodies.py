@@ -41,7 +41,7 @@ async def read(answer: Answer, *, limit: int, silence: float, deadline: float) -
     try:
         return gunzip(body, limit) if len(body) < _INLINE else await asyncio.to_thread(gunzip, body, limit)
     except PageUnreadable as exc:
-        raise wrong(f"its body cannot be decoded: {exc}") from exc
+        raise wrong(f"its body cannot be decoded: {exc}", again=True) from exc
 
 
 async def write(answer: Answer, path: Path, *, limit: int, silence: float, deadline: float) -> None:
@@ -108,7 +108,7 @@ class _Gunzip:
             try:
                 part = self._decoder.decompress(data, _AT_ONCE)
             except isal_zlib.error as exc:  # type: ignore[misc] # its stubs declare an instance, it is a class
-                raise wrong("its body cannot be decoded: no gzip stream, or a damaged one") from exc
+                raise wrong("its body cannot be decoded: no gzip stream, or a damaged one", again=True) from exc
             self._left -= len(part)
             if self._left < 0:
                 raise wrong("its body cannot be decoded: it passes the bound")
@@ -117,7 +117,7 @@ class _Gunzip:
 
     def end(self) -> None:
         if not self._decoder.eof:
-            raise wrong("its body cannot be decoded: the gzip stream is cut")
+            raise wrong("its body cannot be decoded: the gzip stream is cut", again=True)
 
 
 def is_gzipped(answer: Answer) -> bool:

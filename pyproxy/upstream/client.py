@@ -75,7 +75,12 @@ class Upstream:
             self._exchange = Exchange(settings, observe, lookup=lookup)
         except Trouble as trouble:
             raise ValueError(f"remote {settings.name}: its url {trouble.why}") from trouble
-        self._asking = Asking(self._exchange, memory or FailureMemory(), remote=settings.name, retries=settings.retries)
+        self._asking = Asking(
+            self._exchange,
+            FailureMemory() if memory is None else memory,
+            remote=settings.name,
+            retries=settings.retries,
+        )
 
     @property
     def name(self) -> str:
@@ -89,7 +94,7 @@ class Upstream:
         async def judge(answer: Answer) -> PageFound:
             body = await bodies.read(answer, limit=PAGE_LIMIT, silence=self.settings.read_timeout, deadline=deadline)
             if not (answer.framed or bodies.is_gzipped(answer) or _looks_whole(body)):
-                raise wrong("its page ends early")
+                raise wrong("its page ends early", again=True)
             return PageFound(body, answer.content_type, answer.url, answer.validators)
 
         question = Question("page", f"{self.settings.url}{project}/", deadline, headers={"Accept": ACCEPT_PAGE})

@@ -82,7 +82,12 @@ class Exchange:
         for _ in range(MOST_REDIRECTS + 1):
             if not admitted(here.origin, self.origin, self._settings.file_hosts):
                 raise Trouble("led to a host that file_hosts does not name")
-            answer = await self._hop(here, ask, release)
+            try:
+                answer = await self._hop(here, ask, release)
+            except Trouble as trouble:
+                # Where a redirect leads may be down, and the origin that was asked is not.
+                trouble.unconnected = trouble.unconnected and here.origin == ask.target.origin
+                raise
             if answer.status not in _REDIRECTS:
                 return answer
             location = answer.headers.get("Location")
@@ -202,13 +207,13 @@ class _Hop:
                 return await responding
         except TimeoutError as exc:
             now = asyncio.get_running_loop().time()
-            if self._connected is None:
-                why, since = "no connection", self.began
-            else:
-                why, since = "no answer", self._connected
-            unconnected = self._connected is None
+            if self._connected is not None:
+                raise Trouble(f"no answer within {now - self._connected:.1f} s", again=True, timeout=True) from exc
+            waited = now - self.began
+            # Where the deadline left little time, nothing is known of the remote.
+            hurried = waited < 0.9 * self._settings.connect_timeout
             raise Trouble(
-                f"{why} within {now - since:.1f} s", again=unconnected, unconnected=unconnected, timeout=True
+                f"no connection within {waited:.1f} s", again=True, unconnected=True, ours=hurried, timeout=True
             ) from exc
 
     def connected(self, *, reused: bool) -> None:

@@ -34,7 +34,7 @@ class Reach(AbstractResolver):
     def __init__(self, own: Origin, *, proxied: bool, lookup: Lookup | None = None) -> None:
         self._own = own
         self._proxied = proxied
-        self._lookup = lookup or SystemLookup()
+        self._lookup = SystemLookup() if lookup is None else lookup
         self._private: bool | None = None  # None: not known yet; written by _learn alone
         address = literal(own.host)
         if address is not None:

@@ -73,9 +73,9 @@ def failed_further_up(status: int) -> Trouble:
     return Trouble(f"{_answered(status)}: its own remote failed", final=True)
 
 
-def wrong(why: str) -> Trouble:
-    """An answer that contradicts itself or what was asked."""
-    return Trouble(why, error=ContentWrong)
+def wrong(why: str, *, again: bool = False) -> Trouble:
+    """An answer that contradicts itself or what was asked. `again`: it may have been damaged on the way."""
+    return Trouble(why, again=again, error=ContentWrong)
 
 
 def cut(got: int, expected: int | None) -> Trouble:
@@ -104,7 +104,7 @@ def from_exception(exc: BaseException) -> Trouble:
         case aiohttp.ClientHttpProxyError():
             return Trouble(f"its proxy answered {exc.status}", unconnected=True)
         case aiohttp.ServerTimeoutError():
-            return Trouble("no answer in time", timeout=True)
+            return Trouble("no answer in time", again=True, timeout=True)
         case aiohttp.ServerDisconnectedError():
             return Trouble("connection closed without an answer", again=True)
         case aiohttp.ClientResponseError():
@@ -112,7 +112,7 @@ def from_exception(exc: BaseException) -> Trouble:
         case OSError() | aiohttp.ClientConnectionError():
             return _broken(exc)
         case _:
-            return Trouble(f"could not be asked ({type(exc).__name__})")
+            return Trouble("could not be asked")
 
 
 def _while_connecting(exc: aiohttp.ClientConnectorError) -> Trouble:
@@ -133,7 +133,7 @@ def in_body(exc: BaseException, got: int, expected: int | None) -> Trouble:
         case OSError() | aiohttp.ClientConnectionError():
             return Trouble(f"{cut(got, expected).why}, {_broken(exc).why}", again=True)
         case _:
-            return Trouble(f"{cut(got, expected).why} ({type(exc).__name__})", again=True)
+            return cut(got, expected)
 
 
 def _unresolved(exc: OSError) -> Trouble:

@@ -75,6 +75,9 @@ def redirected(here: Target, location: str | None) -> Target:
     if _CONTROLS.search(location):
         raise Trouble("redirected to a URL with control characters")  # urljoin would drop them
     try:
+        parts = urllib.parse.urlsplit(location.strip(" "))
+        if not (parts.netloc or parts.path or parts.query):
+            raise Trouble("redirected without saying where to")
         there = target(urllib.parse.urljoin(str(here.url), location.strip(" ")))
     except ValueError:
         raise Trouble("redirected to something that is no URL") from None

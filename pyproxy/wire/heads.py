@@ -17,7 +17,10 @@ END = b"\r\n\r\n"
 # Absolute-form is for proxies that a client was told of, and would smuggle in a host of its own: we are none.
 _REQUEST_LINE = re.compile(rb"(?:[A-Z][A-Z-]* /[!-~]*|OPTIONS \*|CONNECT [!-~]+) HTTP/1\.[01]\r\n")
 _OTHER_VERSION = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/(?!1\.[01]\r)[0-9]+(?:\.[0-9]+)?\r\n|PRI \* HTTP/2")
-_HOST = re.compile(rb"\r\nhost:", re.IGNORECASE)
+_HOST = re.compile(rb"\r\nhost:([^\r]*)", re.IGNORECASE)
+# A name, an IPv4 or a bracketed IPv6 address, a port: what aiohttp can make a URL of, and a 500 else.
+_HOST_VALUE = re.compile(rb"[ \t]*(?:[A-Za-z0-9._~-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?[ \t]*")
+_PORTS = 1 << 16
 
 TEXTS = MappingProxyType(
     {
@@ -47,10 +50,18 @@ def fault(head: bytes, limits: Limits) -> int:
         return 431
     if b"\0" in head or head.count(b"\n") != head.count(b"\r\n"):
         return 400
-    hosts = len(_HOST.findall(head))
+    hosts = _HOST.findall(head)
     # RFC 9112, 3.2: "A server MUST respond with a 400 […] to any HTTP/1.1 request message that lacks a Host header
-    # field and to any request message that contains more than one".
-    return 400 if hosts > 1 or (hosts == 0 and head[eol - 1] == ord("1")) else 0
+    # field and to any request message that contains more than one Host header field line or a Host header field with
+    # an invalid field value".
+    if not hosts:
+        return 400 if head[eol - 1] == ord("1") else 0
+    return 0 if len(hosts) == 1 and _is_host(hosts[0]) else 400
+
+
+def _is_host(value: bytes) -> bool:
+    found = _HOST_VALUE.fullmatch(value)
+    return found is not None and int(found[1] or b"0") < _PORTS
 
 
 def fault_so_far(part: bytes, limits: Limits) -> int:

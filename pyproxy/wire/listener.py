@@ -142,6 +142,14 @@ class Listener:
         return host, port
 
     @property
+    def url(self) -> str:
+        """Where it listens as people write it: `http://127.0.0.1:7974`, or `unix:/run/pyproxy.sock`."""
+        where = self.address
+        if isinstance(where, Path):
+            return f"unix:{where}"
+        return f"http://[{where[0]}]:{where[1]}" if ":" in where[0] else f"http://{where[0]}:{where[1]}"
+
+    @property
     def open_connections(self) -> int:
         """Connections that clients hold, idle ones included."""
         return 0 if self._server is None else len(self._server.open)

@@ -92,4 +92,7 @@ class Request(web.BaseRequest):
 
     def bodiless(self, response: web.StreamResponse) -> bool:
         """Whether an answer to this request has no body, whatever its head says of one (RFC 9112, 6.3)."""
-        return self.method == hdrs.METH_HEAD or response.status in {204, 304} or response.status < 200  # noqa: PLR2004
+        status = response.status
+        if self.method == hdrs.METH_CONNECT and 200 <= status < 300:  # noqa: PLR2004 - a tunnel, if anyone made one
+            return True
+        return self.method == hdrs.METH_HEAD or status in {204, 304} or status < 200  # noqa: PLR2004

@@ -119,7 +119,8 @@ def _waiting(fd: int) -> int:
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Makes closing a TCP socket a reset: the peer cannot take what it has for all there was, and what is left to send
-    is forgotten. A Unix socket has no such thing: its peer sees an early end.
+    """Makes closing a reset: the peer cannot take what it has for all there was, and what is left to send is forgotten.
+
+    A Unix socket has no such thing: its peer sees an early end.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

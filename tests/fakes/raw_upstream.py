@@ -153,19 +153,21 @@ class RawUpstream:
 
     # ------------------------------------------------------------------ one connection
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: that of asyncio's streams complains when it is cancelled.
         self.connections += 1
+        task = asyncio.create_task(self._serve_connection(reader, writer, self.connections))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         # What is written is in the kernel's hands when `drain` returns, so a reset cuts exactly where it should.
         writer.transport.set_write_buffer_limits(0)
         try:
-            await self._converse(reader, writer, self.connections)
+            await self._converse(reader, writer, number)
         except (ConnectionError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError):
             pass  # the client went away, as clients do
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:

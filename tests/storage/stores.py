@@ -89,7 +89,7 @@ def on_disk(path: Path) -> tuple[int, int]:
 
 
 def temps(path: Path) -> list[str]:
-    return sorted(os.listdir(path / "cache" / "tmp"))
+    return sorted(file.name for file in (path / "cache" / "tmp").iterdir())
 
 
 def assert_sound(store: Store) -> None:
@@ -121,7 +121,7 @@ def keys(store: Store) -> list[str]:
 
 
 class Faults:
-    """Counts the store's calls and lets the k-th fail, or all from the k-th on."""
+    """Counts the store's calls; lets the k-th fail, or all from the k-th on, or all of some kinds."""
 
     def __init__(self, error: int, *, at: int = 0, lasting: bool = False) -> None:
         self.calls: list[str] = []
@@ -129,10 +129,22 @@ class Faults:
         self._error = error
         self._at = at
         self._lasting = lasting
+        self._kinds: tuple[str, ...] = ()
+
+    def fail_next(self, count: int = 1) -> None:
+        """The count-th call from now fails."""
+        self._at = len(self.calls) + count
+
+    def fail(self, *kinds: str) -> None:
+        """Every call of these kinds fails, until `heal`."""
+        self._kinds = kinds
+
+    def heal(self) -> None:
+        self._at, self._kinds = 0, ()
 
     def __call__(self, what: str) -> None:
         self.calls.append(what)
         number = len(self.calls)
-        if self._at and (number == self._at or (self._lasting and number > self._at)):
+        if what in self._kinds or (self._at and (number == self._at or (self._lasting and number > self._at))):
             self.fired = True
             raise OSError(self._error, os.strerror(self._error))

@@ -69,20 +69,20 @@ def test_temp__discarded__is_gone_and_discards_again_in_peace(blobs: Blobs) -> N
 def test_temp__disk_full__is_of_no_more_use(tmp_path: Path) -> None:
     faults = Faults(errno.ENOSPC)
     temp = blobs_at(tmp_path, faults).temp()
-    faults._at = len(faults.calls) + 1
+    faults.fail_next()
     with pytest.raises(StoreFull):
         temp.write(DATA)
     with pytest.raises(StoreTrouble, match="of no use"):
         temp.write(DATA)
     assert temp.size == 0
     temp.discard()
-    assert os.listdir(tmp_path / "tmp") == []
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_temp__fsync_failing__is_never_synced_again(tmp_path: Path) -> None:
     faults = Faults(errno.EIO)
     temp = blobs_at(tmp_path, faults).temp()
-    faults._at = len(faults.calls) + 1
+    faults.fail_next()
     with pytest.raises(StoreTrouble, match="fsync"):
         temp.sync()
     with pytest.raises(StoreTrouble, match="of no use"):
@@ -134,7 +134,7 @@ def test_adopt__whole_temp__stands_under_its_digest_and_nowhere_else(blobs: Blob
     assert blobs.path(DIGEST) == tmp_path / "blobs" / DIGEST[:2] / DIGEST[2:4] / DIGEST
     assert blobs.path(DIGEST).read_bytes() == DATA
     assert blobs.path(DIGEST).stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path / "tmp") == []
+    assert list((tmp_path / "tmp").iterdir()) == []
     assert blobs.is_sound(DIGEST)
     assert list(blobs.walk()) == [DIGEST]
 
@@ -194,7 +194,7 @@ def test_is_sound__damaged__is_false(tmp_path: Path, damage: str) -> None:
         case "gone":
             path.unlink()
         case _:
-            faults._at = len(faults.calls) + 3  # open, stat, read
+            faults.fail_next(3)  # open, stat, read
     assert not blobs.is_sound(DIGEST)
     assert faults.fired == (damage == "unreadable")
 

@@ -106,10 +106,11 @@ async def test_write__that_raises__fails_alone(bench: Bench) -> None:
 
 @pytest.mark.parametrize("what", ["begin", "commit"])
 async def test_write__disk_failing_at_commit__is_trouble_once(bench: Bench, what: str) -> None:
-    bench.faults._at = len(bench.faults.calls) + (1 if what == "begin" else 2)
+    bench.faults.fail(what)
     with pytest.raises(StoreTrouble, match="cannot write the index: Input/output error"):
         await bench.writer.write(bench.putting(b"k", b"1"))
     assert bench.writer.trouble is not None
+    bench.faults.heal()
     await bench.writer.write(bench.putting(b"k", b"2"))
     assert bench.writer.trouble is None
     assert bench.get(b"k") == b"2"

@@ -1,4 +1,4 @@
-"""A scripted upstream, and remotes that ask it with short patience."""
+"""A scripted upstream, and remotes that ask it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ import pytest
 from pyproxy.upstream import FailureMemory, Pace, RemoteSettings, Upstream
 from pyproxy.upstream.reach import Lookup
 from tests.fakes.raw_upstream import RawUpstream
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @dataclass
@@ -47,7 +57,7 @@ class Remotes:
         lookup: Lookup | None = None,
         **settings: Any,  # the fields of RemoteSettings
     ) -> Upstream:
-        patience = {"connect_timeout": 0.3, "read_timeout": 0.3, "retries": 0}
+        patience = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 0}
         made = Upstream(
             RemoteSettings("public", self._url if url is None else url, **{**patience, **settings}),
             observe=self.counted,

@@ -82,6 +82,9 @@ def test_is_public__private_ipv4__never(address: ipaddress.IPv4Address) -> None:
         "127.0.0.01",
         "127.0.0.1.",
         "1",
+        "1.2.3.4.5",
+        "a.1",
+        "a.0x7f",
     ],
 )
 def test_literal__disguised_address__is_refused(host: str) -> None:
@@ -89,7 +92,7 @@ def test_literal__disguised_address__is_refused(host: str) -> None:
         literal(host)
 
 
-@pytest.mark.parametrize("host", ["index.example", "a", "x1", "1.2.3.4.5", "0x7g.1", "1a", "xn--fsq.example"])
+@pytest.mark.parametrize("host", ["index.example", "a", "x1", "1.2.3.x4", "0x7g", "1a", "xn--fsq.example"])
 def test_literal__name__is_none(host: str) -> None:
     assert literal(host) is None
 

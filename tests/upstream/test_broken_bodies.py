@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,19 +40,19 @@ Soon = Callable[[], float]
 
 
 @pytest.fixture(params=["page", "list"])
-def fetch(request: pytest.FixtureRequest, up: RawUpstream, tmp_path: Path) -> Callable[..., object]:
+def fetch(request: pytest.FixtureRequest, up: RawUpstream, tmp_path: Path) -> Callable[..., Awaitable[bytes]]:
     """Asks for a page, and for the list: what is true of one body is true of the other. Gives the bytes."""
     path = tmp_path / "list"
 
-    async def fetch(remotes: Remotes, deadline: float) -> bytes:
+    async def fetch(remotes: Remotes, deadline: float, **settings: Any) -> bytes:  # fields of RemoteSettings
         if request.param == "page":
-            found = await remotes().page(A, NONE, deadline=deadline)
+            found = await remotes(**settings).page(A, NONE, deadline=deadline)
             assert isinstance(found, PageFound)
             return found.body
         up._resources["/simple/"] = up._resources[PATH]
         up._scripts["/simple/"] = up._scripts.pop(PATH, [])
         try:
-            listed = await remotes().list_to(path, NONE, deadline=deadline)
+            listed = await remotes(**settings).list_to(path, NONE, deadline=deadline)
         except RemoteFailed:
             assert not path.exists()
             raise
@@ -61,7 +62,7 @@ def fetch(request: pytest.FixtureRequest, up: RawUpstream, tmp_path: Path) -> Ca
     return fetch
 
 
-Fetch = Callable[[Remotes, float], "asyncio.Future[bytes]"]
+Fetch = Callable[..., Awaitable[bytes]]
 
 
 @pytest.mark.parametrize("fault", [Chunked(), Chunked(step=999), Gzip(), Drip(step=100_000, pause=0.001)])
@@ -195,7 +196,7 @@ async def test_body__stops_in_the_middle__fails_after_the_read_timeout(
     up.script(PATH, Hang(at=1000))
 
     with pytest.raises(RemoteFailed, match=r"body cut at 1000 of 360013 bytes, nothing for 0\.3 s"):
-        await fetch(remotes, soon())
+        await fetch(remotes, soon(), read_timeout=0.3)
 
 
 async def test_body__over_the_bound__fails(
@@ -209,6 +210,18 @@ async def test_body__over_the_bound__fails(
         up.script(PATH, *faults)
         with pytest.raises(ContentWrong, match=r"bound|more than is taken"):
             await fetch(remotes, soon())
+
+
+async def test_body__said_to_be_over_the_bound__is_not_waited_for(
+    up: RawUpstream, remotes: Remotes, fetch: Fetch, soon: Soon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PAGE_LIMIT", len(PAGE) - 1)
+    monkeypatch.setattr(client, "LIST_LIMIT", len(PAGE) - 1)
+    up.serve(PATH, PAGE)
+    up.script(PATH, Hang(at=0))
+
+    with pytest.raises(ContentWrong, match="body of 360013 bytes, over the bound of 360012"):
+        await fetch(remotes, soon())
 
 
 async def test_body__exactly_at_the_bound__passes(

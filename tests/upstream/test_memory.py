@@ -2,16 +2,9 @@ from __future__ import annotations
 
 from pyproxy.errors import RemoteBusy, RemoteFailed
 from pyproxy.upstream.memory import FailureMemory
+from tests.upstream.conftest import Clock
 
 ERROR = RemoteFailed("public", "answered 500 Internal Server Error", final=True)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Case:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import socket
 from collections.abc import Callable
 
 import pytest
+from aiohttp.abc import ResolveResult
 
 from pyproxy import __version__
 from pyproxy.errors import RemoteBusy, RemoteFailed
@@ -20,6 +22,10 @@ PAGE = b'{"meta":{"api-version":"1.0"},"name":"a","files":[]}'
 DATE = "Sat, 01 Jan 2022 00:00:00 GMT"
 NONE = Validators()
 Soon = Callable[[], float]
+
+
+async def loopback(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
 
 
 async def test_page__is_asked_for_as_json_before_html(up: RawUpstream, remotes: Remotes, soon: Soon) -> None:
@@ -217,7 +223,7 @@ async def test_page__double_gzip__is_opened_once(up: RawUpstream, remotes: Remot
 
 async def test_page__cookies__are_not_kept(up: RawUpstream, remotes: Remotes, soon: Soon) -> None:
     up.serve(PATH, PAGE, headers={"Set-Cookie": "session=1; Path=/"})
-    remote = remotes()
+    remote = remotes(f"http://index.localhost:{up.port}/simple/", lookup=loopback)  # cookies are for names alone
 
     for _ in range(2):
         await remote.page(A, NONE, deadline=soon())

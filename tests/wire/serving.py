@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from pyproxy.wire import Handler, Limits, Listener
+from tests.fakes.raw_client import RawClient
 
 LOCAL = ("127.0.0.1", 0)
 
@@ -20,7 +22,7 @@ QUICK = {"sweep": 0.02, "linger": 0.2}
 
 @contextlib.asynccontextmanager
 async def serving(
-    handler: Handler, *, where: tuple[str, int] | Path = LOCAL, **limits: Any
+    handler: Handler, *, where: tuple[str, int] | Path | socket.socket = LOCAL, **limits: Any
 ) -> AsyncIterator[Listener]:  # Any: fields of Limits
     listener = Listener(handler, where, limits=Limits(**{**QUICK, **limits}))
     await listener.start()
@@ -82,5 +84,13 @@ class Gate:
 async def until(fact: Callable[[], bool]) -> None:
     """Waits for what has no event of its own. Raises TimeoutError."""
     async with asyncio.timeout(10):
-        while not fact():
+        while not fact():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.005)
+
+
+async def send_for_ever(client: RawClient, data: bytes) -> None:
+    """Ends with ConnectionError, or as a failure after 5000 times."""
+    for _ in range(5000):
+        await client.send(data)
+        await asyncio.sleep(0)
+    raise AssertionError("all of it was taken")

@@ -21,6 +21,12 @@ from tests.fakes.raw_client import RawClient, connected
 from tests.wire.serving import LOCAL, Gate, echo, get, path_only, post, serving, until
 
 
+def tcp(listener: Listener) -> tuple[str, int]:
+    """The address of a listener that has no path."""
+    assert isinstance(listener.address, tuple)
+    return listener.address
+
+
 async def nobody_listens(where: Any) -> bool:  # Any: as `RawClient.connect` takes it
     try:
         client = await RawClient.connect(where)
@@ -35,24 +41,25 @@ async def nobody_listens(where: Any) -> bool:  # Any: as `RawClient.connect` tak
 
 async def test_address__port_0__is_the_one_that_was_given() -> None:
     async with serving(path_only) as listener:
-        host, port = listener.address
-        assert (host, port > 0) == ("127.0.0.1", True)
+        host, port = tcp(listener)
+        assert (host, port > 0, listener.url) == ("127.0.0.1", True, f"http://127.0.0.1:{port}")
 
 
 async def test_address__ipv6_loopback__serves() -> None:
     async with serving(path_only, where=("::1", 0)) as listener, connected(listener.address) as client:
         assert (await client.ask(get("/six"))).body == b"/six"
+        assert listener.url == f"http://[::1]:{tcp(listener)[1]}"
 
 
 async def test_address__all_of_ipv6__takes_ipv4_too() -> None:
-    async with serving(path_only, where=("::", 0)) as listener:
-        async with connected(("127.0.0.1", listener.address[1])) as client:
-            assert (await client.ask(get("/four"))).body == b"/four"
+    everywhere = serving(path_only, where=("::", 0))
+    async with everywhere as listener, connected(("127.0.0.1", tcp(listener)[1])) as client:
+        assert (await client.ask(get("/four"))).body == b"/four"
 
 
 async def test_address__taken__is_an_error() -> None:
     async with serving(path_only) as listener:
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match="in use") as caught:
             await Listener(path_only, listener.address).start()
         assert caught.value.errno == errno.EADDRINUSE
 
@@ -78,7 +85,7 @@ async def test_address__free_again_after_a_restart_with_connections_open() -> No
 async def test_unix_socket__serves_those_of_the_group_and_is_gone_afterwards(tmp_path: Path) -> None:
     path = tmp_path / "pyproxy.sock"
     async with serving(path_only, where=path) as listener, connected(path) as client:
-        assert listener.address == path
+        assert (listener.address, listener.url) == (path, f"unix:{path}")
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         assert (await client.ask(get("/unix"))).body == b"/unix"
     assert not path.exists()
@@ -96,7 +103,7 @@ async def test_unix_socket__left_by_a_dead_daemon__is_taken_over(tmp_path: Path)
 async def test_unix_socket__somebody_listens__is_an_error_and_stays_theirs(tmp_path: Path) -> None:
     path = tmp_path / "pyproxy.sock"
     async with serving(path_only, where=path), connected(path) as client:
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match="in use") as caught:
             await Listener(path_only, path).start()
         assert caught.value.errno == errno.EADDRINUSE
         assert (await client.ask(get())).status == 200
@@ -196,23 +203,23 @@ async def test_descriptors__run_out__one_line_is_logged_and_accepting_goes_on_la
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with serving(path_only, max_connections=100) as listener:
-        async with connected(listener.address) as early, connected(listener.address) as late:
-            await until(lambda: listener.open_connections == 2)
-            with socket.socket() as sock:
-                sock.settimeout(0)
-                lowest = os.dup(0)
-                os.close(lowest)
-                resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-                try:
-                    await asyncio.get_running_loop().sock_connect(sock, listener.address)
-                    await until(lambda: "cannot accept" in caplog.text)
-                    await asyncio.sleep(0.5)
-                    assert (await early.ask(get())).status == 200
-                finally:
-                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-                await until(lambda: listener.open_connections == 3)
-            assert (await late.ask(get())).status == 200
+    roomy = serving(path_only, max_connections=100)
+    async with roomy as listener, connected(listener.address) as early, connected(listener.address) as late:
+        await until(lambda: listener.open_connections == 2)
+        with socket.socket() as sock:
+            sock.settimeout(0)
+            lowest = os.dup(0)
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            try:
+                await asyncio.get_running_loop().sock_connect(sock, tcp(listener))
+                await until(lambda: "cannot accept" in caplog.text)
+                await asyncio.sleep(0.5)  # time for a second line, if there were one
+                assert (await early.ask(get())).status == 200
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await until(lambda: listener.open_connections == 3)
+        assert (await late.ask(get())).status == 200
     assert caplog.text.count("cannot accept") == 1
 
 

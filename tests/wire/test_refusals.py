@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
 
 import pytest
 from aiohttp import web
 
-from tests.fakes.raw_client import RawClient, connected
-from tests.wire.serving import echo, get, path_only, serving
+from tests.fakes.raw_client import RawClient, Unframed, connected
+from tests.wire.serving import echo, get, path_only, post, send_for_ever, serving
 
 pytestmark = pytest.mark.usefixtures("parser")
 
@@ -235,11 +237,9 @@ async def test_fields__to_the_byte_together() -> None:
 
 async def test_fields__endless__are_refused_before_their_end() -> None:
     async with serving(path_only) as listener, connected(listener.address) as client:
+        await client.send(get()[:-2])
         with pytest.raises(ConnectionError):
-            await client.send(get()[:-2])
-            while True:
-                await client.send(b"X: " + b"v" * 1000 + b"\r\n")
-                await asyncio.sleep(0)
+            await send_for_ever(client, b"X: " + b"v" * 1000 + b"\r\n")
 
 
 async def test_refusal__behind_a_request_in_flight__comes_after_its_answer() -> None:
@@ -283,3 +283,58 @@ async def test_upgrade__is_ignored_and_no_later_request_is_lost() -> None:
                 # aiohttp's compiled parser drops what came in one piece with it, so the client is told to ask again.
                 assert (answer.status, answer.body, answer.closes) == (200, b"/1", True)
                 assert await client.ends()
+
+
+SEEDS = [
+    get("/zq7/x?y=1#f", "A: b"),
+    post(b"abcdef"),
+    get("/", "Transfer-Encoding: chunked", method="POST") + b"3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    get("zq7.example:443", method="CONNECT"),
+    get("*", method="OPTIONS"),
+    post(b"abc", "Expect: 100-continue", method="PUT"),
+    get("/", "Connection: upgrade", "Upgrade: websocket"),
+    post(b"abc", "Content-Encoding: gzip"),
+]
+
+
+def _damaged(dice: random.Random) -> bytes:
+    data = bytearray(dice.choice(SEEDS) + dice.choice(SEEDS))
+    for _ in range(dice.randint(1, 4)):
+        at = dice.randrange(len(data))
+        match dice.randrange(4):
+            case 0:
+                data[at] = dice.choice(b"\0\t\n\r /:\x80\xff+-9")
+            case 1:
+                del data[at : at + dice.randint(1, 5)]
+            case 2:
+                data[at:at] = bytes([dice.choice(b"\0\n\r :[]%@#?")]) * dice.randint(1, 3)
+            case _:
+                other = dice.randrange(len(data))
+                data[at:at] = data[other : other + dice.randint(1, 30)]
+    return bytes(data)
+
+
+async def test_damaged_requests__are_answered_or_refused_and_never_trouble_the_daemon(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        return web.Response(text=f"{len(str(request.url)) > 0}")  # what a bad Host or target would break
+
+    async def one(raw: bytes) -> set[int]:
+        statuses = set()
+        async with connected(listener.address) as client:
+            await client.send(raw)
+            client.half_close()
+            with contextlib.suppress(Unframed, ConnectionError):
+                while True:
+                    answer = await client.answer()
+                    assert answer.status < 400 or MARK not in repr(answer)
+                    statuses.add(answer.status)
+        return statuses
+
+    dice = random.Random(7)
+    async with serving(handler) as listener:
+        found = await asyncio.gather(*(one(_damaged(dice)) for _ in range(400)))
+    assert set().union(*found) <= {100, 200, 400, 505}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

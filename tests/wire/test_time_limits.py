@@ -58,8 +58,8 @@ async def test_head__empty_lines_for_ever__do_not_keep_the_connection() -> None:
 
 
 async def test_between_requests__closed_without_a_word_after_its_own_time() -> None:
-    limits = {"keep_alive": 0.3, "header_timeout": 0.05}
-    async with serving(path_only, **limits) as listener, connected(listener.address) as client:
+    short = serving(path_only, keep_alive=0.3, header_timeout=0.05)
+    async with short as listener, connected(listener.address) as client:
         for _ in range(3):
             await client.ask(get())
             await asyncio.sleep(0.1)
@@ -127,8 +127,8 @@ async def test_body__asked_for_and_not_sent__408() -> None:
 
 async def test_handler__that_takes_its_time__is_waited_for() -> None:
     gate = Gate()
-    limits = {"header_timeout": 0.05, "body_idle": 0.05, "keep_alive": 0.05, "send_stall": 0.05, "linger": 0.05}
-    async with serving(gate, **limits) as listener, connected(listener.address) as client:
+    short = serving(gate, header_timeout=0.05, body_idle=0.05, keep_alive=0.05, send_stall=0.05, linger=0.05)
+    async with short as listener, connected(listener.address) as client:
         await client.send(post(b"body"))
         await gate.arrived()
         await asyncio.sleep(0.3)
@@ -172,10 +172,10 @@ async def past_the_transport(request: web.BaseRequest) -> web.StreamResponse:
             try:
                 writer.length -= os.write(out, data[: writer.length])
             except BlockingIOError:
-                ready = loop.create_future()
-                loop.add_writer(out, lambda ready=ready: ready.done() or ready.set_result(None))
+                ready = asyncio.Event()
+                loop.add_writer(out, ready.set)
                 try:
-                    await ready
+                    await ready.wait()
                 finally:
                     loop.remove_writer(out)
     return response
@@ -191,32 +191,32 @@ SENDERS = pytest.mark.parametrize("handler", [large, at_once, past_the_transport
 
 @SENDERS
 async def test_answer__client_reads_nothing__cut(handler: Handler, where: tuple[str, int] | Path) -> None:
-    async with serving(handler, where=where, send_stall=0.3) as listener:
-        async with connected(listener.address, receive_buffer=4096) as client:
-            await client.send(get())
-            await until(lambda: listener.open_connections == 1)
-            await until(lambda: listener.open_connections == 0)
-            await until(lambda: listener.requests_in_flight == 0)
-            received = 0
-            with contextlib.suppress(ConnectionError):  # a reset, where there is such a thing
-                while data := await client.receive():
-                    received += len(data)
-            assert received < 20_000_000
+    stalling = serving(handler, where=where, send_stall=0.3)
+    async with stalling as listener, connected(listener.address, receive_buffer=4096) as client:
+        await client.send(get())
+        await until(lambda: listener.open_connections == 1)
+        await until(lambda: listener.open_connections == 0)
+        await until(lambda: listener.requests_in_flight == 0)
+        received = 0
+        with contextlib.suppress(ConnectionError):  # a reset, where there is such a thing
+            while data := await client.receive():
+                received += len(data)
+        assert received < 20_000_000
 
 
 @SENDERS
 async def test_answer__client_reads_slowly__is_not_cut(handler: Handler, where: tuple[str, int] | Path) -> None:
     # So slowly that the kernel, which calls a socket writable when a third of its buffer is free, takes nothing
     # for longer than the limit.
-    async with serving(handler, where=where, send_stall=0.25) as listener:
-        async with connected(listener.address, receive_buffer=16384) as client:
-            await client.send(get())
-            loop = asyncio.get_running_loop()
-            since = loop.time()
-            while loop.time() - since < 1.0:
-                assert await client.receive(16384)
-                await asyncio.sleep(0.03)
-            assert listener.open_connections == 1
+    stalling = serving(handler, where=where, send_stall=0.15)
+    async with stalling as listener, connected(listener.address, receive_buffer=16384) as client:
+        await client.send(get())
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while loop.time() - since < 0.6:
+            assert await client.receive(16384)
+            await asyncio.sleep(0.03)
+        assert listener.open_connections == 1
 
 
 async def test_answer__reader_that_stops__does_not_hold_up_others() -> None:

@@ -1,0 +1,239 @@
+"""What stands beside the archives of one remote: core metadata (PEP 658), signatures, attestations (PEP 740)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+from pyproxy.digests import agrees
+from pyproxy.errors import FileUnknown, MetadataUnreadable, RemoteFailed, StoreTrouble
+from pyproxy.index.archives import Archives, lasting, verified_as
+from pyproxy.index.documents import RemoteDocuments
+from pyproxy.index.keeper import PATIENCE
+from pyproxy.index.protocol import Content, Document, Served, etag_of
+from pyproxy.index.range_metadata import metadata_from_remote
+from pyproxy.model import File, Filename, ProjectName, Sha256
+from pyproxy.singleflight import Flights
+from pyproxy.storage.blobs import Blobs
+from pyproxy.storage.cache import BlobCache
+from pyproxy.storage.records import FileRecord, Records
+from pyproxy.upstream import Kind, SmallFound, Upstream, Validators
+from pyproxy.wheel import metadata_in
+
+log = logging.getLogger(__name__)
+
+METADATA_LIMIT = 4 * 1024 * 1024
+SIGNATURE_LIMIT = 64 * 1024
+WHOLE_WHEEL = 64 * 1024
+"""Wheels up to this many bytes are fetched whole for their metadata: their tail would be all of them."""
+
+
+def learned_as(file: File) -> Filename:
+    """Under what the digest of a wheel's metadata is learned: another wheel of the same name has other metadata."""
+    return Filename(f"{file.filename} {verified_as(file)}")
+
+
+class Companions:
+    """Finds or fetches them, and keeps them as small blobs of their own."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        records: Records,
+        cache: BlobCache,
+        blobs: Blobs,
+        archives: Archives,
+        documents: RemoteDocuments,
+        *,
+        name: str,
+        executor: Executor,
+        joined: Callable[[], None],
+    ) -> None:
+        self._upstream = upstream
+        self._records = records
+        self._cache = cache
+        self._blobs = blobs
+        self._archives = archives
+        self._documents = documents
+        self._name = name
+        self._executor = executor
+        self._flights: Flights[str, bytes] = Flights(joined=joined)
+
+    async def close(self) -> None:
+        await self._flights.close()
+        await self._documents.close()
+
+    async def metadata(self, project: ProjectName, file: File) -> Content:
+        if not file.is_wheel and not file.core_metadata:
+            raise FileUnknown(f"{file.filename} has no core metadata of its own")
+        promised = file.core_metadata if isinstance(file.core_metadata, dict) else {}
+        key = f"{self._archives.key(file)}.metadata"
+        return await self._content(
+            key,
+            file,
+            lambda record: promised.get("sha256", record.digest) == record.digest,
+            lambda: self._find_metadata(key, project, file, promised),
+            lasts=lasting(file),
+        )
+
+    async def signature(self, project: ProjectName, file: File) -> Content:
+        if not file.gpg_sig:
+            raise FileUnknown(f"{file.filename} has no signature")
+        key = f"{self._archives.key(file)}.asc"
+        # No digest names a signature: the file may be signed anew.
+        return await self._content(
+            key, file, lambda _: True, lambda: self._find_signature(key, project, file), lasts=False
+        )
+
+    async def provenance(self, file: File) -> Served[Document]:
+        if file.provenance is None:
+            raise FileUnknown(f"{file.filename} has no provenance")
+        return await self._documents.get(file.provenance, f"the provenance of {file.filename}")
+
+    async def _content(
+        self,
+        key: str,
+        file: File,
+        fits: Callable[[FileRecord], bool],
+        find: Callable[[], Awaitable[bytes]],
+        *,
+        lasts: bool,
+    ) -> Content:
+        """What is stored under `key` for just this file, where that `fits`; else what one flight for all finds."""
+        record = self._cache.find(key)
+        if record is not None and record.verified == verified_as(file) and fits(record):
+            blob = await self._archives.opened(record)
+            if blob is not None:
+                return Content("hit", etag_of(record.digest), lasts, blob=blob)
+        try:
+            body = await self._flights.wait(f"{key} {verified_as(file)}", find, patience=PATIENCE)
+        except TimeoutError:
+            raise RemoteFailed(self._name, f"no answer within {PATIENCE:g} s") from None
+        return Content("miss", etag_of(hashlib.sha256(body).hexdigest()), lasts, body=body)
+
+    # ------------------------------------------------------------------ core metadata
+
+    async def _find_metadata(self, key: str, project: ProjectName, file: File, promised: dict[str, str]) -> bytes:
+        """Out of the stored wheel, from the remote, or out of the remote's wheel: the first of these that there is."""
+        body = await self._metadata_of_stored(project, file)
+        if body is None and self._archives.offline:
+            raise self._archives.not_cached(f"the metadata of {file.filename}")
+        if body is None and file.core_metadata:
+            body = await self._metadata_as_told(file, promised)
+        if body is None:
+            if not file.is_wheel:
+                raise FileUnknown(f"remote {self._name} does not have the metadata of {file.filename}")
+            body = await self._metadata_out_of(project, file)
+        digest = await self._store(key, project, file, body)
+        if file.is_wheel and promised.get("sha256") != digest:
+            await self._learn(project, file, digest)
+        return body
+
+    async def _metadata_of_stored(self, project: ProjectName, file: File) -> bytes | None:
+        if not file.is_wheel or (blob := await self._archives.stored(project, file)) is None:
+            return None
+        try:
+            return await self._read_wheel(blob.fd, file)
+        finally:
+            blob.close()
+
+    async def _metadata_as_told(self, file: File, promised: dict[str, str]) -> bytes | None:
+        body = await self._beside(file, ".metadata", "metadata", METADATA_LIMIT)
+        if body is None:
+            log.warning("remote %s promises the metadata of %s and does not have it", self._name, file.filename)
+            return None
+        if not agrees(promised, body):
+            if not file.is_wheel:
+                raise RemoteFailed(self._name, f"the metadata of {file.filename} does not have the promised digest")
+            log.warning("remote %s: the metadata of %s does not have the promised digest", self._name, file.filename)
+            return None
+        return body
+
+    async def _metadata_out_of(self, project: ProjectName, file: File) -> bytes:
+        try:
+            if file.size is None or file.size > WHOLE_WHEEL:
+                body = await metadata_from_remote(self._upstream, file)
+                if body is not None:
+                    return body
+            arrival = self._archives.arrive(project, file)
+            with arrival.reading():
+                await arrival.whole()
+                if arrival.spool is not None and arrival.spool.whole_on_disk:
+                    return await self._read_wheel(arrival.spool.fd, file)
+        except MetadataUnreadable as exc:
+            raise FileUnknown(f"{file.filename} gives no core metadata: {exc}") from exc
+        raise StoreTrouble(f"no room to read the metadata out of {file.filename}")
+
+    async def _read_wheel(self, fd: int, file: File) -> bytes:
+        try:
+            # A descriptor of the thread's own: whoever waits for it may be cancelled and close the other.
+            own = os.dup(fd)
+        except OSError as exc:
+            raise StoreTrouble(f"cannot read {file.filename}: {exc.strerror}") from exc
+
+        def read() -> bytes:
+            with os.fdopen(own, "rb") as archive:
+                return metadata_in(archive, file.filename)
+
+        reading = self._executor.submit(read)
+        try:
+            return await asyncio.wrap_future(reading)
+        except MetadataUnreadable as exc:
+            raise FileUnknown(f"{file.filename} gives no core metadata: {exc}") from exc
+        finally:
+            if reading.cancel():  # given up before a thread took it
+                os.close(own)
+
+    async def _learn(self, project: ProjectName, file: File, digest: Sha256) -> None:
+        try:
+            await self._records.learn(self._name, project, learned_as(file), digest)
+        except StoreTrouble as exc:
+            log.warning("the digest of the metadata of %s was not kept: %s", file.filename, exc)
+
+    # ------------------------------------------------------------------ signatures, and what both need
+
+    async def _find_signature(self, key: str, project: ProjectName, file: File) -> bytes:
+        if self._archives.offline:
+            raise self._archives.not_cached(f"the signature of {file.filename}")
+        body = await self._beside(file, ".asc", "file", SIGNATURE_LIMIT)
+        if body is None:
+            raise FileUnknown(f"remote {self._name} does not have the signature of {file.filename}")
+        await self._store(key, project, file, body)
+        return body
+
+    async def _beside(self, file: File, ending: str, kind: Kind, limit: int) -> bytes | None:
+        """What the remote has beside the file; None where it has nothing there."""
+        path, mark, query = file.url.partition("?")
+        answer = await self._upstream.small(
+            f"{path}{ending}{mark}{query}",
+            kind=kind,
+            limit=limit,
+            deadline=asyncio.get_running_loop().time() + PATIENCE,
+            validators=Validators(),
+        )
+        return answer.body if isinstance(answer, SmallFound) else None
+
+    async def _store(self, key: str, project: ProjectName, file: File, body: bytes) -> Sha256:
+        digest = Sha256(hashlib.sha256(body).hexdigest())
+        if self._archives.keep:
+            try:
+                await self._keep(key, self._archives.record(project, file, digest, len(body)), body)
+            except StoreTrouble as exc:
+                log.warning("a companion of %s was served but not kept: %s", file.filename, exc)
+        return digest
+
+    async def _keep(self, key: str, record: FileRecord, body: bytes) -> None:
+        room = await self._cache.reserve(len(body))
+        try:
+            temp = self._blobs.temp()
+            try:
+                temp.write(body)
+                await self._cache.keep(temp, key, record, room)
+            finally:
+                temp.discard()  # nothing is left to discard once it is kept
+        finally:
+            room.release()
