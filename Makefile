@@ -23,7 +23,7 @@ run: $(VENV)/.installed
 	@exec $(IN_VENV) -m pyproxy serve $(ARGS)
 
 test: $(VENV)/.installed-tests
-	@exec $(IN_VENV) -m pytest --quiet $(ARGS)
+	@exec $(IN_VENV) -m pytest --quiet -n auto $(ARGS)
 
 lint: $(VENV)/.installed-tests
 	@$(IN_VENV) -m ruff check .

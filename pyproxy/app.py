@@ -69,8 +69,9 @@ class Daemon:
         site.users += 1
         try:
             response = await self._answered(exchange)
-            response.headers["Server"] = "pyproxy"
             status = response.status
+            if isinstance(response, web.Response) and isinstance(response.body, bytes) and not exchange.is_head:
+                exchange.sent = len(response.body)
             return response
         finally:
             site.users -= 1

@@ -26,6 +26,10 @@ PREFERENCE = (
 """SHA-256 leads though others are longer: it is computed anyhow, as the blob's name."""
 
 
+_LONGEST = {"blake2b": 128, "blake2s": 64}
+"""Hexadecimal digits; these come in many lengths."""
+
+
 class Hasher(Protocol):
     """What is used of a hashlib object."""
 
@@ -36,7 +40,13 @@ class Hasher(Protocol):
 
 def checkable(hashes: Hashes) -> str | None:
     """The algorithm by which a body is checked against these digests; None where there is none."""
-    return next((name for name in PREFERENCE if name in hashes), None)
+    return next((name for name in PREFERENCE if name in hashes and _has_a_length(name, hashes[name])), None)
+
+
+def _has_a_length(name: str, digest: str) -> bool:
+    """Whether the algorithm can give a digest of this length at all."""
+    longest = _LONGEST.get(name)
+    return longest is None or 2 <= len(digest) <= longest
 
 
 def hasher(algorithm: str, expected: str) -> Hasher:

@@ -49,12 +49,18 @@ class ListRenderings:
         self._folder = folder
         self._flights: Flights[str, RenderedNames] = Flights()
 
-    async def get(self, lists: Mapping[str, Names]) -> RenderedNames:
-        """The union of these lists, the spelling of the first that has a name. Raises StoreTrouble."""
+    async def get(self, lists: Mapping[str, Names], *, patience: float) -> RenderedNames:
+        """The union of these lists, the spelling of the first that has a name.
+
+        Raises StoreTrouble, also where that takes more than `patience` seconds; the rendering then goes on.
+        """
         digest = hashlib.sha256("\n".join(names.digest for names in lists.values()).encode()).hexdigest()[:32]
-        return await self._flights.wait(
-            digest, lambda: self._rendered(digest, [names.path for names in lists.values()])
-        )
+        try:
+            return await self._flights.wait(
+                digest, lambda: self._rendered(digest, [names.path for names in lists.values()]), patience=patience
+            )
+        except TimeoutError:
+            raise StoreTrouble("the list of projects is still being rendered") from None
 
     async def close(self) -> None:
         await self._flights.close()

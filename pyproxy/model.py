@@ -161,21 +161,22 @@ def version_of(filename: str, project: ProjectName) -> str | None:
 def projects_of(filename: str) -> Iterator[ProjectName]:
     """The projects that a file of this name may belong to, the likeliest first.
 
-    A wheel's name says it (PEP 427); an sdist's does where its version is a valid one (PEP 625).
+    A wheel's name says it (PEP 427); any other's does where what follows the name begins like a version (PEP 625).
     """
     stem = _stem(filename)
-    sdist = package_type(filename) == "sdist"
-    likely: list[ProjectName] = []
-    unlikely: list[ProjectName] = []
-    for at in reversed(list(_dashes(stem))) if sdist else _dashes(stem):
+    kind = package_type(filename)
+    if kind == "bdist_wheel":
+        splits = list(_dashes(stem))[:1]
+    else:
+        likely = _is_version if kind == "sdist" else _begins_with_digit
+        splits = sorted(_dashes(stem), key=lambda at: (not likely(stem[at + 1 :]), -at if kind == "sdist" else at))
+    found: dict[ProjectName, None] = {}
+    for at in splits:
         try:
-            name = as_project(stem[:at])
+            found.setdefault(as_project(stem[:at]))
         except BadName:
             continue
-        (likely if not sdist or _is_version(stem[at + 1 :]) else unlikely).append(name)
-        if not sdist:
-            break
-    yield from dict.fromkeys(likely + unlikely)
+    yield from found
 
 
 def _dashes(stem: str) -> Iterator[int]:
@@ -183,6 +184,10 @@ def _dashes(stem: str) -> Iterator[int]:
     while at > 0:
         yield at
         at = stem.find("-", at + 1)
+
+
+def _begins_with_digit(text: str) -> bool:
+    return text[:1].isdigit()
 
 
 def _is_version(text: str) -> bool:

@@ -121,6 +121,8 @@ class Machinery:
         """For writing and hashing downloads."""
         self.arrivals = Arrivals(joined=metrics.coalesced.inc, failed=self._arrival_failed)
         self._retiring: set[asyncio.Task[None]] = set()
+        self._replaced: list[Source] = []
+        """What a reload replaced and nothing has closed yet."""
         store.cache.on_evicted = metrics.evicted_bytes.inc
         metrics.cache_bytes.set_function(lambda: store.cache.bytes)
         metrics.cache_files.set_function(lambda: store.cache.files)
@@ -137,18 +139,19 @@ class Machinery:
         task = asyncio.create_task(self._retire(old, gone))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+        self._replaced += gone
 
     async def _retire(self, old: Site, gone: list[Source]) -> None:
         names = {source.config.name for source in gone}
         try:
             async with asyncio.timeout(RETIRE_LIMIT):
-                while old.users or self.arrivals.busy_with(names):
+                while old.users or self.arrivals.busy_with(names):  # noqa: ASYNC110 - nobody waits for this to end
                     await asyncio.sleep(1.0)
         except TimeoutError:
             log.warning("remotes %s are closed though something still uses them", ", ".join(sorted(names)))
-        finally:
-            for source in gone:
-                await source.close()
+        for source in gone:
+            self._replaced = [other for other in self._replaced if other is not source]
+            await source.close()
 
     async def close(self, site: Site) -> None:
         """Ends the downloads and closes every source; the store stays the caller's."""
@@ -156,7 +159,7 @@ class Machinery:
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
-        for source in site.sources.values():
+        for source in (*self._replaced, *site.sources.values()):
             await source.close()
         await site.lists.close()
         await site.renderings.close()
@@ -247,8 +250,6 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
     companions = Companions(
         upstream,
         store.records,
-        store.cache,
-        store.blobs,
         archives,
         RemoteDocuments(upstream, store.records, documents, name=name, kind="provenance"),
         name=name,

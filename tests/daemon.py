@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import random
 import textwrap
 import time
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urljoin
 
@@ -23,6 +25,7 @@ import aiohttp
 import yarl
 import zstandard
 
+from pyproxy import logs
 from pyproxy.app import Daemon, running
 from pyproxy.config import Config, Flags, load
 from pyproxy.wire import Limits
@@ -74,9 +77,12 @@ class Project:
     page: dict[str, Any] = field(default_factory=dict)
 
     def add(self, filename: str, data: bytes, **said: Any) -> None:
-        """`said` goes into the file's record, over what is true; a value None takes the field out."""
+        """`said` goes into the file's record, over what is true; a value None takes the field out.
+
+        Underscores in the names of fields stand for dashes.
+        """
         self.files[filename] = data
-        self.said[filename] = said
+        self.said[filename] = {name.replace("_", "-"): value for name, value in said.items()}
 
     def as_json(self) -> bytes:
         records = []
@@ -243,6 +249,11 @@ class Served:
                     found[tuple(sample.labels[label] for label in by)] += int(sample.value)
         return found
 
+    async def coalesced(self, count: int) -> None:
+        """Returns once so many requests have joined a fetch under way."""
+        while self.metric("pyproxy_coalesced_requests_total") < count:  # noqa: ASYNC110 - counters tell nobody
+            await asyncio.sleep(0)
+
     @property
     def cached(self) -> int:
         """Files in the cache, as the index has them."""
@@ -261,11 +272,11 @@ class Served:
             await asyncio.gather(*source.index._behind, return_exceptions=True)
 
 
-def configured(folder: Path, text: str) -> Config:
+def configured(folder: Path, text: str, env: Mapping[str, str] = MappingProxyType({})) -> Config:
     """The configuration of this YAML, its store in `folder/data`."""
     path = folder / "pyproxy.yaml"
     path.write_text(textwrap.dedent(text))
-    return load(path, flags=Flags(data=folder / "data", listen="127.0.0.1:0"), env={})
+    return load(path, flags=Flags(data=folder / "data", listen="127.0.0.1:0"), env=env)
 
 
 def one_remote(up: RawUpstream, **remote: Any) -> str:
@@ -278,18 +289,37 @@ def a_remote(up: RawUpstream, **keys: Any) -> dict[str, Any]:
     return {"url": f"{up.url}simple/", "retries": 0, **keys}
 
 
-def remotes(*, more: str = "", **named: dict[str, Any]) -> str:
-    """One distribution, main, over these remotes in their order; `more` is YAML that follows."""
+def remotes(given: Mapping[str, dict[str, Any]] = MappingProxyType({}), /, **more: dict[str, Any]) -> str:
+    """One distribution, main, over these remotes in their order."""
+    named = {**given, **more}
     order = json.dumps(list(named) if len(named) > 1 else next(iter(named)))
-    text = f"remotes: {json.dumps(named)}\ndistributions:\n  main:\n    remote: {order}\n"
-    return text + textwrap.indent(textwrap.dedent(more), "  ")
+    return f"remotes: {json.dumps(named)}\ndistributions:\n  main:\n    remote: {order}\n"
 
 
 @asynccontextmanager
-async def serving(folder: Path, text: str, *, limits: Limits = QUICK) -> AsyncIterator[Served]:
+async def serving(
+    folder: Path, text: str, *, limits: Limits = QUICK, env: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Served]:
     """The daemon of this configuration, stopped at the end; its store stays for the next."""
     async with (
-        running(configured(folder, text), limits=limits) as daemon,
+        running(configured(folder, text, env), limits=limits) as daemon,
         aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
         yield Served(daemon, session, folder / "data")
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[list[dict[str, Any]]]:  # Any: fields of JSON lines
+    """The lines that the block logs, filled in at its end."""
+    lines: list[dict[str, Any]] = []
+    loggers = [logging.getLogger(), logging.getLogger("pyproxy")]
+    levels = [logger.level for logger in loggers]
+    with path.open("wb") as file:
+        logs.setup("json", "debug", fd=file.fileno())
+        try:
+            yield lines
+        finally:
+            logs.shutdown()
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+    lines += [json.loads(line) for line in path.read_text().splitlines()]

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from pyproxy.arrival import Arrival, Reader
-from pyproxy.errors import ContentWrong, FileUnknown, PyproxyError
+from pyproxy.errors import FileUnknown, PyproxyError, StoreTrouble
 from pyproxy.handlers.conditions import Conditions, Verdict, verdict, wanted_range
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
@@ -158,7 +158,7 @@ async def _ranges_of_arrival(
     landed = await arrival.whole()
     spool = arrival.spool
     if spool is None or not spool.whole_on_disk:
-        raise ContentWrong(arrival.remote, f"{arrival.name} cannot be kept, so it has no ranges")
+        raise StoreTrouble(f"{arrival.name} cannot be kept, so it has no ranges")
     fd = os.dup(spool.fd)
     try:
         return await send_ranges(exchange, fd, landed.size, ranges, headers, landed.digest)

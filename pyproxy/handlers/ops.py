@@ -8,41 +8,43 @@ import msgspec
 from aiohttp import web
 
 from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.guard import RETRY_AFTER, refusal
 from pyproxy.metrics import CONTENT_TYPE
 from pyproxy.site import Distribution, Site
 
+TEXT = "text/plain; charset=utf-8"
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 async def metrics(exchange: Exchange) -> web.StreamResponse:
     """`/metrics`: Prometheus' text format."""
-    body = exchange.site.exposition()
-    exchange.sent = len(body)
-    return web.Response(body=body, headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
+    return _answer(exchange, exchange.site.exposition(), CONTENT_TYPE)
 
 
 async def health(exchange: Exchange) -> web.StreamResponse:
     """`/healthz`: the process is alive and its loop turns."""
-    exchange.sent = 3
-    return web.Response(text="ok\n", headers=NO_STORE)
+    return _answer(exchange, b"ok\n", TEXT)
 
 
 async def readiness(exchange: Exchange) -> web.StreamResponse:
     """`/readyz`: the store is open and a configuration is in force."""
     trouble = exchange.site.trouble()
     if trouble is not None:
-        return web.Response(status=503, text=f"{trouble}\n", headers={**NO_STORE, "Retry-After": "2"})
-    exchange.sent = 6
-    return web.Response(text="ready\n", headers=NO_STORE)
+        exchange.result = "error"
+        return refusal(503, trouble, {"Retry-After": RETRY_AFTER})
+    return _answer(exchange, b"ready\n", TEXT)
 
 
 async def distributions(exchange: Exchange) -> web.StreamResponse:
     """`/distributions`: those that are no secret, as JSON."""
     site = exchange.site
     shown = [_described(site, distribution) for distribution in site.distributions.values() if not distribution.hidden]
-    body = msgspec.json.encode(shown) + b"\n"
-    exchange.sent = len(body)
-    return web.Response(body=body, headers={**NO_STORE, "Content-Type": "application/json"})
+    return _answer(exchange, msgspec.json.encode(shown) + b"\n", "application/json")
+
+
+def _answer(exchange: Exchange, body: bytes, content_type: str) -> web.Response:
+    exchange.sent = 0 if exchange.is_head else len(body)
+    return web.Response(body=body, headers={**NO_STORE, "Content-Type": content_type})
 
 
 def _described(site: Site, distribution: Distribution) -> dict[str, Any]:  # Any: a JSON object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from urllib.parse import quote, unquote
@@ -19,6 +20,12 @@ from pyproxy.renderings import Look
 from pyproxy.simple_api import Kind, negotiate
 from pyproxy.site import Distribution
 
+PATIENCE = 9.0
+"""Seconds in which a list is fetched and rendered: every page answer starts within 10 s."""
+
+SHORTEST = 0.5
+"""Seconds left for the rendering where the fetching has taken all of them."""
+
 VARY = "Accept, Accept-Encoding"
 
 
@@ -28,11 +35,13 @@ async def project_list(exchange: Exchange, distribution: Distribution) -> web.St
     request = exchange.request
     kind = _negotiated(request)
     if kind is None:
-        return not_acceptable()
+        return not_acceptable(exchange)
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + PATIENCE
     served = await distribution.index.projects()
     exchange.result = served.result
     coding = choose_coding(field(request, "Accept-Encoding"))
-    rendered = await exchange.site.lists.get(served.value)
+    rendered = await exchange.site.lists.get(served.value, patience=max(SHORTEST, latest - loop.time()))
     headers = page_headers(rendered.etag(kind, coding), served.fresh_for)
     if if_none_match(field(request, "If-None-Match"), headers["ETag"]):
         return web.Response(status=304, headers=headers)
@@ -55,7 +64,7 @@ async def project_page(
         return redirect(f"../{project}/" if slash else f"{project}/", request.rel_url.raw_query_string)
     kind = _negotiated(request)
     if kind is None:
-        return not_acceptable()
+        return not_acceptable(exchange)
     served = await distribution.index.page(project)
     exchange.result = served.result
     coding = choose_coding(field(request, "Accept-Encoding"))
@@ -99,8 +108,9 @@ def redirect(location: str, query: str = "") -> web.Response:
     )
 
 
-def not_acceptable() -> web.Response:
+def not_acceptable(exchange: Exchange) -> web.Response:
     """PEP 691: 406, and never 300, where nothing fits."""
+    exchange.result = "denied"
     types = ", ".join(kind.content_type.partition(";")[0] for kind in Kind)
     return refusal(406, f"this page is served as {types}")
 

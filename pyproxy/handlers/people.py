@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from pyproxy.errors import PyproxyError
+from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.markup import CONTENT_SECURITY_POLICY
 from pyproxy.handlers.pages import redirect
@@ -51,7 +51,7 @@ async def project(exchange: Exchange, asked: Distribution, name: str, *, slash: 
     """`/pypi/{base_path}/project/{project}/`: its versions and files."""
     normal = as_project(name)
     if name != normal or not slash:
-        return redirect(f"../{normal}/" if slash else f"{normal}/")
+        return redirect(f"../{normal}/" if slash else f"{normal}/", exchange.request.rel_url.raw_query_string)
     served = await asked.index.page(normal)
     exchange.result = served.result
     text = await asyncio.get_running_loop().run_in_executor(
@@ -76,7 +76,10 @@ async def _search(asked: Distribution, query: str) -> list[str]:
         ranked = sorted(found, key=lambda name: (name != wanted, not name.startswith(wanted), name))
         return [found[name] for name in ranked[: FOUND + 1]]
 
-    return await asyncio.get_running_loop().run_in_executor(None, scan)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, scan)
+    except OSError as exc:  # replaced by a newer one just now, say
+        raise StoreTrouble(f"the list of projects cannot be read: {exc.strerror}") from exc
 
 
 def _view(site: Site, asked: Distribution) -> DistributionView:

@@ -19,6 +19,9 @@ from pyproxy.site import Distribution, Site
 
 Simple = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
+_ENDS: tuple[list[str], ...] = ([], [""])
+"""What may stand behind the last name of a path: nothing, or a slash."""
+
 READS = ("GET", "HEAD")
 ALLOW = {"Allow": "GET, HEAD"}
 
@@ -72,7 +75,7 @@ async def _distribution(
 ) -> web.StreamResponse:
     exchange.distribution = distribution
     if exchange.request.method not in READS:
-        return _upload(distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
+        return _upload(exchange, distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
     query = exchange.request.rel_url.raw_query_string
     match below:
         case []:
@@ -84,23 +87,15 @@ async def _distribution(
             return pages.redirect("simple/", query)
         case ["simple", ""]:
             return await pages.project_list(exchange, distribution)
-        case ["simple", name] | ["simple", name, ""]:
-            slash = len(below) == 3
+        case ["simple", name, *end] if end in _ENDS:
             return await pages.project_page(
-                exchange, distribution, unquote(name), slash=slash, files=f"../../{files_at}"
+                exchange, distribution, unquote(name), slash=bool(end), files=f"../../{files_at}"
             )
         case ["files", source, *path] if path:
             return await files.file(exchange, distribution, source, "/" + "/".join(path))
-        case ["project", name] | ["project", name, ""]:
-            return await people.project(exchange, distribution, unquote(name), slash=len(below) == 3)
-        case ["integrity", name, version, filename, "provenance"] | [
-            "integrity",
-            name,
-            version,
-            filename,
-            "provenance",
-            "",
-        ]:
+        case ["project", name, *end] if end in _ENDS:
+            return await people.project(exchange, distribution, unquote(name), slash=bool(end))
+        case ["integrity", name, version, filename, "provenance", *end] if end in _ENDS:
             return await provenance.provenance(
                 exchange, distribution, unquote(name), unquote(version), unquote(filename)
             )
@@ -119,13 +114,15 @@ def _takes_posts(exchange: Exchange, below: list[str]) -> bool:
     )
 
 
-def _upload(distribution: Distribution) -> web.StreamResponse:
+def _upload(exchange: Exchange, distribution: Distribution) -> web.StreamResponse:
+    exchange.kind, exchange.result = "upload", "denied"
     response = refusal(403, f"distribution {distribution.name} takes no uploads")
     response.force_close()  # the body is not read
     return response
 
 
 def _not_allowed(exchange: Exchange) -> web.StreamResponse:
+    exchange.result = "denied"
     response = refusal(405, f"{printable(exchange.request.method, 20)} is not allowed here", ALLOW)
     response.force_close()
     return response

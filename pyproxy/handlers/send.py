@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -19,8 +20,15 @@ from aiohttp.http_writer import StreamWriter
 from pyproxy.arrival import Arrival, Reader
 from pyproxy.errors import PyproxyError, StoreTrouble
 
-STALL = 60.0
-"""Seconds without any progress after which a client that does not read is cut off."""
+STALL = 3600.0
+"""Seconds after which a wait for a client ends even if its connection lets it go on.
+
+The connection (`wire`) cuts clients that take nothing: it asks the kernel what they have taken. Here only the room in
+the kernel's buffer shows, which a slow reader of megabytes may not make for minutes.
+"""
+
+FIRST = 16 * 1024
+"""Bytes of a client's first turn at a download: with hundreds waiting, nobody's first byte waits for others' megabytes."""
 
 STEP = 1024 * 1024
 """Bytes given to the kernel at once, so that many readers take turns."""
@@ -38,12 +46,19 @@ class Outlet:
         self.sent = 0
 
     @contextlib.contextmanager
-    def _socket(self) -> Iterator[int]:
+    def _socket(self) -> Iterator[int | None]:
+        """The socket to send to; None where the process has no descriptor left for it: then bytes are copied."""
         transport = self._request.transport
         sock: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
         if transport is None or sock is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
-        dup = os.dup(sock.fileno())
+        try:
+            dup = os.dup(sock.fileno())
+        except OSError as exc:
+            if exc.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+            yield None
+            return
         try:
             yield dup
         finally:
@@ -71,7 +86,15 @@ class Outlet:
         """Sends the bytes [start, end) of a file. Raises ConnectionError where the client goes or stalls."""
         await self.flush()
         with self._socket() as sock:
-            await self._sendfile(sock, fd, start, end)
+            if sock is not None:
+                await self._sendfile(sock, fd, start, end)
+                return
+        while start < end:
+            data = os.pread(fd, min(READ, end - start), start)
+            if not data:
+                raise ConnectionResetError("the file is shorter than it was")
+            await self.bytes(data)
+            start += len(data)
 
     async def _sendfile(self, sock: int, fd: int, start: int, end: int) -> None:
         while start < end:
@@ -125,7 +148,7 @@ class Outlet:
             while end is None or at < end:
                 limit = arrival.sendable(end)
                 if at < limit:
-                    at = await self._some(sock, arrival, at, limit, chunked=chunked)
+                    at = await self._some(None if chunked else sock, arrival, at, limit)
                     reader.passed(at)
                     continue
                 if arrival.verified:
@@ -140,14 +163,15 @@ class Outlet:
                 if self._gone():
                     raise ConnectionResetError("the client has gone")
 
-    async def _some(self, sock: int, arrival: Arrival, at: int, limit: int, *, chunked: bool) -> int:
-        """Sends a part of [at, limit); returns how far it came."""
+    async def _some(self, sock: int | None, arrival: Arrival, at: int, limit: int) -> int:
+        """Sends a part of [at, limit), past aiohttp to the socket if there is one; returns how far it came."""
         spool = arrival.spool
         if spool is None:
             raise StoreTrouble("the download has no bytes")
-        if at < spool.on_disk and not chunked:
-            upto = min(limit, spool.on_disk, at + STEP)
+        if at < spool.on_disk and sock is not None:
+            upto = min(limit, spool.on_disk, at + (STEP if self.sent else FIRST))
             await self._sendfile(sock, spool.fd, at, upto)
+            await asyncio.sleep(0)
             return upto
         data = spool.read(at, min(READ, limit - at))
         await self.bytes(data)

@@ -12,10 +12,9 @@ from urllib.parse import quote, unquote
 
 from pyproxy.arrival import Arrival, Arrivals, Landed, Promise, Room
 from pyproxy.digests import checkable
-from pyproxy.errors import BadName, BlobDamaged, NotCached, StoreTrouble
+from pyproxy.errors import BlobDamaged, NotCached, StoreTrouble
 from pyproxy.index.protocol import Content, Facts, FileRef, etag_of
-from pyproxy.model import File, Filename, ProjectName, Sha256
-from pyproxy.simple_api import source_of
+from pyproxy.model import File, ProjectName, Sha256
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.cache import BlobCache, OpenBlob
 from pyproxy.storage.records import FileRecord, file_key
@@ -46,7 +45,7 @@ class Archives:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.offline = offline
-        self.keep = keep
+        self._keep = keep
         self._upstream = upstream
         self._cache = cache
         self._blobs = blobs
@@ -90,7 +89,7 @@ class Archives:
                 Promise(file.hashes, file.size),
                 lambda start, if_range: self._upstream.stream(file.url, start=start, if_range=if_range),
                 _Shelf(self._cache, self._blobs, key, lambda digest, size: self.record(project, file, digest, size)),
-                keep=self.keep,
+                keep=self._keep,
                 retries=self._retries,
                 executor=self._executor,
             ),
@@ -142,11 +141,6 @@ class Archives:
 
     def kept(self, ref: FileRef) -> tuple[ProjectName, File] | None:
         """A stored file whose link no page names any more."""
-        try:
-            if source_of(ref.source).remote != self._name:
-                return None
-        except BadName:
-            return None
         record = self._cache.find(self._key(ref.link))
         if record is None:
             return None
@@ -156,6 +150,27 @@ class Archives:
         scheme = _USUAL_PORTS.get(port, self._scheme)
         url = f"{scheme}://{elsewhere or self._netloc}{quote(ref.path)}"
         return record.project, File(ref.filename, url, ref.link, {"sha256": record.digest}, size=record.size)
+
+    # ------------------------------------------------------------------ what lies beside a file
+
+    def find(self, key: str) -> FileRecord | None:
+        """What is stored under a key."""
+        return self._cache.find(key)
+
+    async def put(self, key: str, record: FileRecord, body: bytes) -> None:
+        """Stores a few bytes, where anything is kept at all. Raises StoreTrouble."""
+        if not self._keep:
+            return
+        room = await self._cache.reserve(len(body))
+        try:
+            temp = self._blobs.temp()
+            try:
+                temp.write(body)
+                await self._cache.keep(temp, key, record, room)
+            finally:
+                temp.discard()  # nothing is left to discard once it is kept
+        finally:
+            room.release()
 
     # ------------------------------------------------------------------ how files are recorded
 

@@ -101,12 +101,15 @@ class CachedIndex:
         return Served(served.value.page, served.result, served.fresh_for)
 
     async def file(self, ref: FileRef) -> OfferedFile:
+        if ref.source.partition("~")[0] != self.name:
+            raise FileUnknown(f"no remote {printable(ref.source, 40)} is served here")
         candidates = list(islice(projects_of(ref.filename), CANDIDATES))
         for project in candidates:
             if (held := await self._held(project)) is not None and (file := held.file(ref.link)) is not None:
                 await self._refuse_quarantined(project, held)
                 # A link names the same bytes for ever, so a page past its ttl serves; it is confirmed behind.
-                self._keeper.refresh_behind(project, Copy(held, held.head.fetched_at), partial(self._fetch, project))
+                copy = Copy(held, held.head.fetched_at)
+                self._keeper.refresh_behind(project, _page_of(project), copy, partial(self._fetch, project))
                 return self._files.offer(project, file)
         if (known := self._files.kept(ref)) is not None:
             if (held := await self._held(known.project)) is not None:
@@ -163,8 +166,7 @@ class CachedIndex:
         if held is None and self._is_missing(project):
             raise self._unknown(project)
         copy = Copy(held, held.head.fetched_at) if held is not None else None
-        what, ask = f"the page of {project}", partial(self._fetch, project)
-        served = await self._keeper.get(project, what, copy, ask, anew=anew)
+        served = await self._keeper.get(project, _page_of(project), copy, partial(self._fetch, project), anew=anew)
         return Served(self._current(project, served.value), served.result, served.fresh_for)
 
     async def _held(self, project: ProjectName) -> Held | None:
@@ -291,6 +293,11 @@ class CachedIndex:
 
     def _unknown(self, project: ProjectName) -> ProjectUnknown:
         return ProjectUnknown(f"remote {self.name} has no project {project}")
+
+
+def _page_of(project: ProjectName) -> str:
+    """What messages call a page."""
+    return f"the page of {project}"
 
 
 def _with_metadata(page: ProjectPage, digests: Mapping[Filename, Sha256]) -> ProjectPage:

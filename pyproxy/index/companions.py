@@ -18,8 +18,6 @@ from pyproxy.index.protocol import Content, Document, Served, etag_of
 from pyproxy.index.range_metadata import metadata_from_remote
 from pyproxy.model import File, Filename, ProjectName, Sha256
 from pyproxy.singleflight import Flights
-from pyproxy.storage.blobs import Blobs
-from pyproxy.storage.cache import BlobCache
 from pyproxy.storage.records import FileRecord, Records
 from pyproxy.upstream import Kind, SmallFound, Upstream, Validators
 from pyproxy.wheel import metadata_in
@@ -44,8 +42,6 @@ class Companions:
         self,
         upstream: Upstream,
         records: Records,
-        cache: BlobCache,
-        blobs: Blobs,
         archives: Archives,
         documents: RemoteDocuments,
         *,
@@ -55,8 +51,6 @@ class Companions:
     ) -> None:
         self._upstream = upstream
         self._records = records
-        self._cache = cache
-        self._blobs = blobs
         self._archives = archives
         self._documents = documents
         self._name = name
@@ -104,7 +98,7 @@ class Companions:
         lasts: bool,
     ) -> Content:
         """What is stored under `key` for just this file, where that `fits`; else what one flight for all finds."""
-        record = self._cache.find(key)
+        record = self._archives.find(key)
         if record is not None and record.verified == verified_as(file) and fits(record):
             blob = await self._archives.opened(record)
             if blob is not None:
@@ -118,12 +112,16 @@ class Companions:
     # ------------------------------------------------------------------ core metadata
 
     async def _find_metadata(self, key: str, project: ProjectName, file: File, promised: dict[str, str]) -> bytes:
-        """Out of the stored wheel, from the remote, or out of the remote's wheel: the first of these that there is."""
+        """Out of the stored wheel, from the remote, or out of the remote's wheel: the first that is as promised.
+
+        Where nothing is, what stands in the wheel is right.
+        """
         body = await self._metadata_of_stored(project, file)
-        if body is None and self._archives.offline:
-            raise self._archives.not_cached(f"the metadata of {file.filename}")
-        if body is None and file.core_metadata:
-            body = await self._metadata_as_told(file, promised)
+        if body is None or not agrees(promised, body):
+            if not self._archives.offline:
+                body = await self._metadata_as_told(file, promised, instead=body)
+            elif body is None:
+                raise self._archives.not_cached(f"the metadata of {file.filename}")
         if body is None:
             if not file.is_wheel:
                 raise FileUnknown(f"remote {self._name} does not have the metadata of {file.filename}")
@@ -141,16 +139,25 @@ class Companions:
         finally:
             blob.close()
 
-    async def _metadata_as_told(self, file: File, promised: dict[str, str]) -> bytes | None:
-        body = await self._beside(file, ".metadata", "metadata", METADATA_LIMIT)
+    async def _metadata_as_told(self, file: File, promised: dict[str, str], *, instead: bytes | None) -> bytes | None:
+        """What the remote has beside the file, if it is promised and right; else what is here `instead`."""
+        if not file.core_metadata:
+            return instead
+        try:
+            body = await self._beside(file, ".metadata", "metadata", METADATA_LIMIT)
+        except RemoteFailed as exc:
+            if instead is None:
+                raise
+            log.warning("the metadata of %s is that of the stored wheel: %s", file.filename, exc)
+            return instead
         if body is None:
             log.warning("remote %s promises the metadata of %s and does not have it", self._name, file.filename)
-            return None
+            return instead
         if not agrees(promised, body):
             if not file.is_wheel:
                 raise RemoteFailed(self._name, f"the metadata of {file.filename} does not have the promised digest")
             log.warning("remote %s: the metadata of %s does not have the promised digest", self._name, file.filename)
-            return None
+            return instead
         return body
 
     async def _metadata_out_of(self, project: ProjectName, file: File) -> bytes:
@@ -219,21 +226,8 @@ class Companions:
 
     async def _store(self, key: str, project: ProjectName, file: File, body: bytes) -> Sha256:
         digest = Sha256(hashlib.sha256(body).hexdigest())
-        if self._archives.keep:
-            try:
-                await self._keep(key, self._archives.record(project, file, digest, len(body)), body)
-            except StoreTrouble as exc:
-                log.warning("a companion of %s was served but not kept: %s", file.filename, exc)
-        return digest
-
-    async def _keep(self, key: str, record: FileRecord, body: bytes) -> None:
-        room = await self._cache.reserve(len(body))
         try:
-            temp = self._blobs.temp()
-            try:
-                temp.write(body)
-                await self._cache.keep(temp, key, record, room)
-            finally:
-                temp.discard()  # nothing is left to discard once it is kept
-        finally:
-            room.release()
+            await self._archives.put(key, self._archives.record(project, file, digest, len(body)), body)
+        except StoreTrouble as exc:
+            log.warning("a companion of %s was served but not kept: %s", file.filename, exc)
+        return digest

@@ -46,7 +46,10 @@ class RemoteDocuments:
         self._clock = clock
 
     async def get(self, url: str, what: str) -> Served[Document]:
-        """The document at this URL of the remote, called `what` in messages. Raises FileUnknown, RemoteFailed, NotCached."""
+        """The document at this URL of the remote, called `what` in messages.
+
+        Raises FileUnknown, RemoteFailed, NotCached.
+        """
         record = self._records.doc(self._name, self._kind, url)
         copy = None if record is None else Copy(Document(record.body, record.content_type), record.fetched_at)
         return await self._keeper.get(url, what, copy, lambda deadline: self._fetch(url, what, record, deadline))

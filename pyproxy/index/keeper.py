@@ -47,14 +47,14 @@ class Fetched(Generic[V]):
 
 
 Ask = Callable[[float], Awaitable[Fetched[V]]]
-"""Asks the remote, ending before a deadline in loop time. Raises NotThere where the remote has none."""
+"""Asks the remote, ending before a deadline in the loop's time. Raises NotThere where the remote has none."""
 
 
 class Keeper(Generic[K, V]):
     """Decides, asks and waits, for one kind of thing of one remote.
 
-    `refresh_limit`: seconds that the remote has for a refresh behind a stale copy. It has as many where there is no copy
-    if that `takes_long` by nature: whoever asks again then joins.
+    `refresh_limit`: seconds that the remote has for a refresh behind a stale copy. Where there is no copy it has as
+    many only for what `takes_long` by nature: whoever asks again then joins.
     """
 
     def __init__(
@@ -78,9 +78,7 @@ class Keeper(Generic[K, V]):
         self._stale = stale
         self._flights: Flights[K, Fetched[V]] = Flights(joined=joined)
 
-    async def get(
-        self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V], *, anew: bool = False
-    ) -> Served[V]:
+    async def get(self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V], *, anew: bool = False) -> Served[V]:
         """The thing under `key`, called `what` in messages. `anew`: a fresh copy is not good enough.
 
         Raises RemoteFailed, NotThere, NotCached.
@@ -100,22 +98,30 @@ class Keeper(Generic[K, V]):
             case Verdict.ASK_BRIEFLY if copy is not None:
                 return await self._ask_briefly(key, what, copy, ask)
             case _:
-                return await self._ask(key, ask)
+                return await self._ask(key, what, ask)
 
-    def refresh_behind(self, key: K, copy: Copy[V], ask: Ask[V]) -> None:
+    def refresh_behind(self, key: K, what: str, copy: Copy[V], ask: Ask[V]) -> None:
         """Asks the remote anew where the copy is no longer fresh; nobody waits."""
         if key in self._flights:
             return
         if decide(self._rules, Have.COPY, self._age(copy)) in (Verdict.ASK, Verdict.ASK_BRIEFLY):
-            self._flights.join(key, lambda: ask(self._deadline(self._refresh_limit)))
+            self._flights.join(key, lambda: self._asked(what, ask, self._refresh_limit))
 
     async def close(self) -> None:
         await self._flights.close()
 
-    async def _ask(self, key: K, ask: Ask[V]) -> Served[V]:
+    async def _asked(self, what: str, ask: Ask[V], seconds: float) -> Fetched[V]:
+        """One flight. Its failure is told here once: those who wait may be none, or hundreds."""
+        try:
+            return await ask(asyncio.get_running_loop().time() + seconds)
+        except RemoteFailed as exc:
+            log.info("%s was asked for in vain: %s", what, exc)
+            raise
+
+    async def _ask(self, key: K, what: str, ask: Ask[V]) -> Served[V]:
         limit = self._refresh_limit if self._takes_long else PATIENCE
         try:
-            fetched = await self._flights.wait(key, lambda: ask(self._deadline(limit)), patience=PATIENCE)
+            fetched = await self._flights.wait(key, lambda: self._asked(what, ask, limit), patience=PATIENCE)
         except TimeoutError:
             raise RemoteFailed(self._remote, f"no answer within {PATIENCE:g} s") from None
         return self._served(fetched)
@@ -124,7 +130,7 @@ class Keeper(Generic[K, V]):
         why: Why = "failing"
         try:
             fetched = await self._flights.wait(
-                key, lambda: ask(self._deadline(self._refresh_limit)), patience=min(self._stale_after, PATIENCE)
+                key, lambda: self._asked(what, ask, self._refresh_limit), patience=min(self._stale_after, PATIENCE)
             )
         except TimeoutError:
             why, reason = "slow", f"remote {self._remote}: no answer within {self._stale_after:g} s"
@@ -143,6 +149,3 @@ class Keeper(Generic[K, V]):
 
     def _age(self, copy: Copy[V] | None) -> float:
         return self._clock() - copy.fetched_at if copy is not None else 0.0
-
-    def _deadline(self, seconds: float) -> float:
-        return asyncio.get_running_loop().time() + seconds

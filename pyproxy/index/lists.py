@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pyproxy.errors import PageUnreadable, ProjectUnknown, RemoteFailed
+import aiofiles.os
+
+from pyproxy.errors import PageUnreadable, ProjectUnknown, RemoteFailed, StoreTrouble
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.protocol import Names, Served
 from pyproxy.listing import parse_list
 from pyproxy.storage.records import DocRecord, Records
 from pyproxy.upstream import ListFound, ListMissing, Upstream, Validators
 
+log = logging.getLogger(__name__)
+
 KIND = "list"
+SHORT = 16
+"""Digits of its digest that a list's file is named by."""
 
 
 class RemoteList:
@@ -54,11 +62,10 @@ class RemoteList:
         await self._keeper.close()
 
     def _names(self, digest: str) -> Names:
-        return Names(self._folder / f"{self._name}.{digest[:16]}.names", digest)
+        return Names(self._folder / f"{self._name}.{digest[:SHORT]}.names", digest)
 
     async def _fetch(self, old: DocRecord | None, deadline: float) -> Fetched[Names]:
         validators = Validators() if old is None else Validators(old.etag, old.last_modified)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         raw = self._folder / f"{self._name}.{os.getpid()}.raw"
         parsed = raw.with_suffix(".parsed")
         try:
@@ -72,7 +79,7 @@ class RemoteList:
                 except PageUnreadable as exc:
                     raise RemoteFailed(self._name, f"the list of projects: {exc}") from exc
                 names = self._names(digest)
-                parsed.replace(names.path)
+                await self._publish(parsed, names)
             elif old is not None:
                 names = self._names(old.body.decode())
             else:
@@ -88,8 +95,27 @@ class RemoteList:
             fetched_at=now,
             url=self._origin,
         )
-        await self._records.put_doc(self._name, KIND, "", record)
-        for other in self._folder.glob(f"{self._name}.*.names"):
-            if other != names.path:
-                other.unlink(missing_ok=True)
+        try:
+            await self._records.put_doc(self._name, KIND, "", record)
+        except StoreTrouble as exc:
+            log.warning("the list of projects of remote %s was fetched but not kept: %s", self._name, exc)
+        await self._sweep(names)
         return Fetched(Copy(names, now), "miss" if isinstance(answer, ListFound) else "revalidated")
+
+    async def _publish(self, parsed: Path, names: Names) -> None:
+        try:
+            await aiofiles.os.replace(parsed, names.path)
+        except OSError as exc:
+            raise StoreTrouble(f"the list of projects cannot be stored: {exc.strerror}") from exc
+
+    async def _sweep(self, newest: Names) -> None:
+        """Takes away the lists of this remote that went before."""
+        ours = re.compile(rf"{re.escape(self._name)}\.[0-9a-f]{{{SHORT}}}\.names")
+        try:
+            for name in await aiofiles.os.listdir(self._folder):
+                if ours.fullmatch(name) and name != newest.path.name:
+                    await aiofiles.os.remove(self._folder / name)
+        except FileNotFoundError:
+            pass  # another process sweeps too
+        except OSError as exc:
+            log.warning("old lists of remote %s stay where they are: %s", self._name, exc.strerror)

@@ -65,7 +65,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a file without fetching it. `stored` tells whether its bytes are here; `lasting` as in Content."""
+    """What is known of a file without fetching it. `stored`: its bytes are here. `lasting`: as in Content."""
 
     size: int | None
     etag: str | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from pyproxy.errors import MetadataUnreadable
 from pyproxy.model import File
 from pyproxy.upstream import Upstream
@@ -19,14 +21,14 @@ async def metadata_from_remote(upstream: Upstream, file: File) -> bytes | None:
     """
     size = file.size
     if size is None:
-        head = await upstream.head(file.url)
+        head = await upstream.head(file.url, kind="metadata")
         if head.size is None or not head.accepts_ranges:
             return None
         size = head.size
 
     async def read(start: int, length: int) -> bytes:
-        async with upstream.stream(file.url, start=start, end=start + length - 1) as stream:
-            if stream.status != 206:
+        async with upstream.stream(file.url, start=start, end=start + length - 1, kind="metadata") as stream:
+            if stream.status != HTTPStatus.PARTIAL_CONTENT:
                 raise _NoRanges
             if stream.total is not None and stream.total != size:
                 raise MetadataUnreadable(f"it is {stream.total} bytes long, not {size}")

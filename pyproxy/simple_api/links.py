@@ -74,8 +74,12 @@ def linker(remote: str, remote_url: str, file_hosts: Collection[str] | None) -> 
 
 
 def linked(path: str) -> str:
-    """A URL's path as it stands in links. PDM cuts a path at an "@"."""
-    return path.replace("@", "%40") if "@" in path else path
+    """A URL's path as it stands in links. PDM cuts a path at an "@", and pip makes one slash of two."""
+    if "@" in path:
+        path = path.replace("@", "%40")
+    while "//" in path:
+        path = path.replace("//", "/%2F")
+    return path
 
 
 def source_of(raw: str) -> Source:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pyproxy.errors import PageUnreadable
+from pyproxy.model import normalised
 from pyproxy.simple_api.markup import tags
 from pyproxy.simple_api.negotiate import Kind
 from pyproxy.simple_api.parse import kind_of
@@ -55,11 +56,14 @@ def _in_html(body: bytes, content_type: str) -> Iterator[str]:
     """PEP 503: "the text of the anchor tag MUST be the name of the project", and the link leads to its page."""
     page = text_of(body, content_type)
     metas: list[tuple[str, str]] = []
-    is_index = has_root = False
+    is_index = has_root = headed = False
+    links = plain = 0
     for tag in tags(page, _WANTED, _WITH_TEXT):
         match tag.name:
             case "a":
                 href = tag.attributes.get("href", "").partition("#")[0].rstrip("/").rpartition("/")[2]
+                links += 1
+                plain += normalised(href) == normalised(tag.text)
                 if href:
                     yield tag.text or href
             case "meta":
@@ -70,8 +74,10 @@ def _in_html(body: bytes, content_type: str) -> Iterator[str]:
             case "html":
                 has_root = True
             case _:
+                headed = True
                 is_index = is_index or is_index_heading(tag.text)
     must_be_whole(page, has_root=has_root)
     check_version(metas)
-    if not is_index:
+    # The example of PEP 503 has neither title nor heading: nothing but anchors, each named as it leads.
+    if not is_index and (headed or not 0 < links == plain):
         raise PageUnreadable("it is no list of projects: nothing in it says so")

@@ -22,7 +22,10 @@ _LEAST = "1.0"
 
 
 class _File(msgspec.Struct, rename="kebab", gc=False):
-    """PEP 691: "hashes … MUST be present, even if empty"; the rest is left out where there is nothing to say."""
+    """PEP 691: "hashes … MUST be present, even if empty"; the rest is left out where there is nothing to say.
+
+    No `dist-info-metadata` beside `core-metadata`: pip 22.3 takes its hashes for a string and breaks (PEP 714).
+    """
 
     filename: str
     url: str
@@ -32,7 +35,6 @@ class _File(msgspec.Struct, rename="kebab", gc=False):
     upload_time: str | UnsetType = UNSET
     yanked: bool | str | UnsetType = UNSET
     core_metadata: bool | Hashes | UnsetType = UNSET
-    dist_info_metadata: bool | Hashes | UnsetType = UNSET
     gpg_sig: bool | UnsetType = UNSET
     provenance: str | UnsetType = UNSET
 
@@ -92,8 +94,6 @@ def _json(page: ProjectPage, shown: tuple[File, ...], version: str, files: str, 
 
 
 def _json_file(file: File, files: str, provenance: Provenance | None) -> _File:
-    # PEP 714: readers of before 2023 know the metadata by its first name only.
-    metadata = _advertised(file) or UNSET
     return _File(
         file.filename,
         files + file.link,
@@ -102,8 +102,7 @@ def _json_file(file: File, files: str, provenance: Provenance | None) -> _File:
         UNSET if file.size is None else file.size,
         file.upload_time or UNSET,
         file.yanked or UNSET,
-        metadata,
-        metadata,
+        _advertised(file) or UNSET,
         UNSET if file.gpg_sig is None else file.gpg_sig,
         provenance(file) if provenance is not None and file.provenance else UNSET,
     )

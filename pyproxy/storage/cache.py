@@ -71,6 +71,7 @@ class BlobCache:
         self.stock = Stock(blobs, records, disk, room=self._room, uses=self._uses, on_evicted=on_evicted)
         self._pool = ThreadPoolExecutor(THREADS, "pyproxy-cache")
         self._closed = False
+        self._storing: set[asyncio.Future[None]] = set()  # of the loop alone
         self._mending: dict[Sha256, Future[bool]] = {}  # put in on the loop, taken out by the thread that is done
 
     # ------------------------------------------------------------------ what is held
@@ -164,13 +165,22 @@ class BlobCache:
         cancelled: the work then goes on. Raises StoreFull, StoreTrouble; the file is not recorded then.
         """
         taken, room = temp.handed_over(), reservation.handed_over()
+        used = self._uses.now()  # here and not when the row is written: what is read meanwhile is used later
         try:
-            work = self._submit(lambda: self.stock.keep(taken, key, record, room))
+            work = self._submit(lambda: self.stock.keep(taken, key, record, room, used=used))
         except StoreTrouble:
             taken.discard()
             room.release()
             raise
-        await _finished(work)
+        storing = asyncio.wrap_future(work)
+        self._storing.add(storing)
+        storing.add_done_callback(self._stored)
+        await asyncio.shield(storing)
+
+    def _stored(self, storing: asyncio.Future[None]) -> None:
+        self._storing.discard(storing)
+        if not storing.cancelled():
+            storing.exception()  # looked at, also where the caller was cancelled
 
     async def link(self, key: str, record: FileRecord) -> bool:
         """Records one more file of a blob that is held; False where it is not. Raises StoreTrouble."""
@@ -213,7 +223,7 @@ class BlobCache:
     # ------------------------------------------------------------------ room
 
     async def _claim(self, nbytes: int) -> None:
-        self._room.claim(nbytes)
+        await self._claim_room(nbytes)
         try:
             if self.total().size + self._room.reserved > self._room.limit:
                 await self.shrink()
@@ -221,6 +231,16 @@ class BlobCache:
         except BaseException:
             self._room.give_back(nbytes)
             raise
+
+    async def _claim_room(self, nbytes: int) -> None:
+        """Downloads under way hold their room; one that is being stored is about to become a blob that may go."""
+        while True:
+            try:
+                return self._room.claim(nbytes)
+            except StoreFull:
+                if nbytes > self._room.limit or not self._storing:
+                    raise
+            await asyncio.wait(set(self._storing), return_when=asyncio.FIRST_COMPLETED)
 
     async def _ensure_disk(self, nbytes: int) -> None:
         """The limit may promise more than the disk has: then blobs go as if the limit were lower."""

@@ -13,7 +13,7 @@ from pyproxy.storage.disk import Disk
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 2.0
+PATIENCE: Final = 1.0
 """Seconds a daemon waits for one that is just stopping."""
 
 _POLL: Final = 0.05

@@ -194,7 +194,7 @@ class Reconciliation:
             self._orphans.pop()
         self._stock.shrink()
         self._needed = False
-        log.info("disk and index agree: %s", self.drift)
+        log.log(logging.INFO if self.drift != Drift() else logging.DEBUG, "disk and index agree: %s", self.drift)
 
     def _tell(self, finding: Finding) -> None:
         self.drift.count(finding)

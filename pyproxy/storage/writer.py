@@ -37,6 +37,10 @@ HOUSEKEEPING: Final = 60.0
 """Seconds after which an idle thread looks for the slots of readers that died."""
 
 
+class Unfinished(StoreTrouble):
+    """Nobody waits for the write any longer, and it may yet be done."""
+
+
 @dataclass(slots=True)
 class _Job:
     run: Write[Any]  # Any: jobs of all result types wait in one queue; `submit` keeps the type of each
@@ -58,7 +62,7 @@ class Writer:
         self._thread.start()
 
     async def write(self, run: Write[T]) -> T:
-        """Runs and commits it. Raises what it raised, StoreFull or StoreTrouble.
+        """Runs and commits it. Raises what it raised, StoreFull, Unfinished or StoreTrouble.
 
         A caller that is cancelled takes it back unless it has begun.
         """
@@ -190,9 +194,9 @@ class Writer:
             if job is not None and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(StoreTrouble("the store is closed"))
 
-    def _too_slow(self) -> StoreTrouble:
+    def _too_slow(self) -> Unfinished:
         self.trouble = f"a write to the index took longer than {PATIENCE:g} s"
-        return StoreTrouble(self.trouble)
+        return Unfinished(self.trouble)
 
 
 def _told(exc: Exception) -> Exception:

@@ -232,17 +232,13 @@ class Connection(web.RequestHandler):
             return exc
 
     def _see_it_is_whole(self, request: Request, response: web.StreamResponse) -> None:
-        if request.bodiless(response):
-            return
-        missing = request.writer.length
-        if missing:
+        missing = request.missing(response)
+        if missing and self._wire is not None and not self._wire.is_closing():
             # On a connection that stays open the client would wait for the rest, or take the next answer for it.
             fields = {"method": request.method, "path": request.path, "missing": missing}
             _log.error("cut: an answer is not as long as its head says", extra={"fields": fields})
             self.cut()
             raise ConnectionResetError("the answer is short")
-        if missing is None and request.version < HttpVersion11:
-            response.force_close()  # aiohttp would keep open what only closing can end
 
     def _end(self) -> None:
         self._request = None
@@ -304,6 +300,15 @@ class Connection(web.RequestHandler):
             self._tell(status)
             self._wire.write(heads.refusal(status))
         self._wire.close()  # then aiohttp cancels the handler
+
+    def force_close(self) -> None:
+        """Ends the connection amid an answer, from a handler or from aiohttp; what was given is still delivered.
+
+        A reset instead where the end is all that tells a client that an answer is whole.
+        """
+        if self._request is not None and self._request.ends_by_closing:
+            self.cut()
+        super().force_close()
 
     def _hang_up(self) -> None:
         self._intake.stop()

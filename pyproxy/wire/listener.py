@@ -9,6 +9,7 @@ import logging
 import select
 import socket
 from collections.abc import Awaitable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,9 @@ from pyproxy.wire.sockets import Where
 
 BACKLOG = 4096
 """Connections that the kernel keeps for us, if `net.core.somaxconn` allows: where those beyond the cap wait."""
+
+READ_AHEAD = 64 * 1024
+"""Bytes of a body that aiohttp takes ahead of its handler; it holds twice as much before it stops reading."""
 
 _BATCH = 64  # connections accepted between two looks at the rest of the world
 _PAUSE = 0.2  # seconds before trying again to accept when the process is out of descriptors or memory
@@ -74,6 +78,7 @@ class _Server(web.Server):
             max_field_size=self.limits.max_line + 2,
             max_headers=self.limits.max_header_fields + 2,
             auto_decompress=False,
+            read_bufsize=READ_AHEAD,
         )
 
     def opened(self, connection: Connection) -> None:
@@ -205,14 +210,23 @@ class Listener:
             while len(server.open) >= self._cap:
                 server.changed.clear()
                 await server.changed.wait()
+            # Not loop.sock_accept: cancelled between accepting and returning, it would lose the connection, open.
+            await _readable(loop, listening)
             try:
-                first, _ = await loop.sock_accept(listening)
+                first = _taken(listening)
+            except (BlockingIOError, InterruptedError):
+                continue
             except OSError as exc:
                 await self._take_breath(exc)
                 continue
             self._breathless = False
             batch = [first, *_more(listening, min(_BATCH, self._cap - len(server.open)) - 1)]
-            await asyncio.gather(*(self._admit(sock, server) for sock in batch))
+            admitting = asyncio.gather(*(self._admit(sock, server) for sock in batch))
+            try:
+                await asyncio.shield(admitting)
+            except asyncio.CancelledError:
+                await admitting  # a few turns of the loop; then draining finds them among the others
+                raise
 
     async def _admit(self, sock: socket.socket, server: _Server) -> None:
         try:
@@ -248,16 +262,36 @@ class Listener:
                 _make_room(server, max(1, self._cap // _YIELD))
 
 
+async def _readable(loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+    """Returns when somebody waits to be accepted."""
+    ready = loop.create_future()
+    loop.add_reader(listening, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(listening)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _taken(listening: socket.socket) -> socket.socket:
+    """The next connection. Raises OSError, BlockingIOError where nobody waits."""
+    sock, _ = listening.accept()
+    sock.settimeout(0)
+    return sock
+
+
 def _more(listening: socket.socket, most: int) -> list[socket.socket]:
     """Connections that need no waiting for."""
     found: list[socket.socket] = []
     while len(found) < most:
         try:
-            sock, _ = listening.accept()
+            found.append(_taken(listening))
         except OSError:
             break  # nobody is there; or there is trouble, which the next wait for one will meet
-        sock.settimeout(0)
-        found.append(sock)
     return found
 
 
@@ -269,8 +303,8 @@ def _somebody_waits(listening: socket.socket) -> bool:
 
 def _make_room(server: _Server, count: int) -> None:
     """Closes the connections that have been idle for longest: their clients connect again when they need to."""
-    idle = [(since, id(connection), connection) for connection in server.open if (since := connection.idle_since)]
-    for _, _, connection in sorted(idle)[:count]:
+    idle = [(since, connection) for connection in server.open if (since := connection.idle_since) is not None]
+    for _, connection in sorted(idle, key=itemgetter(0))[:count]:
         connection.retire()
 
 

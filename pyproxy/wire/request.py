@@ -13,6 +13,9 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 
+SERVER = "pyproxy"
+
+
 class Line(Protocol):
     """What a request asks of its connection."""
 
@@ -80,6 +83,10 @@ class Request(web.BaseRequest):
             payload = cast("StreamReader", self._held_back)
         super().__init__(message, payload, protocol, payload_writer, task, loop, **options)
 
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        # aiohttp has put its own name and version there by now; this is its last call before the head goes out.
+        response.headers[hdrs.SERVER] = SERVER
+
     @property
     def waits_to_be_asked(self) -> bool:
         """The client holds its body back, and nobody has asked for it."""
@@ -90,9 +97,23 @@ class Request(web.BaseRequest):
         # A body that was not asked for may come or not: RFC 9110, 10.1.1 leaves it to the client. Only closing is safe.
         return super().keep_alive and self._line.stays_open and not self.waits_to_be_asked
 
-    def bodiless(self, response: web.StreamResponse) -> bool:
+    @property
+    def ends_by_closing(self) -> bool:
+        """An answer is on its way whose end only the end of the connection will tell."""
+        writer = cast("Writer", self.writer)
+        return writer.output_size > 0 and writer.length is None and not writer.chunked
+
+    def missing(self, response: web.StreamResponse) -> int:
+        """How many bytes the head of an answer, now sent, promised beyond those that came. Notes an end by closing."""
+        if self._is_bodiless(response.status):
+            return 0
+        length = self.writer.length
+        if length is None and self.version < HttpVersion11:
+            response.force_close()  # aiohttp would keep open what only closing can end
+        return length or 0
+
+    def _is_bodiless(self, status: int) -> bool:
         """Whether an answer to this request has no body, whatever its head says of one (RFC 9112, 6.3)."""
-        status = response.status
         if self.method == hdrs.METH_CONNECT and 200 <= status < 300:  # noqa: PLR2004 - a tunnel, if anyone made one
             return True
         return self.method == hdrs.METH_HEAD or status in {204, 304} or status < 200  # noqa: PLR2004

@@ -249,8 +249,7 @@ async def test_herd__remote_fails__all_get_the_502_of_one_ask(up: RawUpstream, t
     async with serving(tmp_path, one_remote(up)) as served:
         asking = [asyncio.create_task(served.page()) for _ in range(50)]
         await up.asked(PAGE)
-        while served.metric("pyproxy_coalesced_requests_total") < 49:
-            await asyncio.sleep(0)
+        await served.coalesced(49)
         let_go.set()
         answers = await asyncio.gather(*asking)
         assert {a.status for a in answers} == {502}
@@ -289,7 +288,8 @@ async def test_remote__sends_a_second_answer_behind_the_first__nobody_gets_it(up
 
 
 async def test_html_page__cut_without_a_length__is_not_taken_for_whole(up: RawUpstream, tmp_path: Path) -> None:
-    page = b"<!DOCTYPE html><html><body>" + b"<a href='/files/alpha-1.0.tar.gz'>alpha-1.0.tar.gz</a>" * 3 + b"</body></html>"
+    links = b"<a href='/files/alpha-1.0.tar.gz'>alpha-1.0.tar.gz</a>" * 3
+    page = b"<!DOCTYPE html><html><body>%s</body></html>" % links
     up.serve(PAGE, page, content_type="text/html")
     up.script(PAGE, UntilClose(at=0.8))
     up.script(PAGE, UntilClose())
@@ -301,7 +301,7 @@ async def test_html_page__cut_without_a_length__is_not_taken_for_whole(up: RawUp
 async def test_page__html_of_a_captive_portal__is_not_a_project_without_files(up: RawUpstream, tmp_path: Path) -> None:
     """Row 23: a login page where a project's page should be would hide every file for ten minutes."""
     project(up)
-    login = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form><input name=user></form></body></html>"
+    login = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form><input></form></body></html>"
     up.script(PAGE, *as_html(login))
     async with serving(tmp_path, one_remote(up)) as served:
         assert (await served.page()).status == 502
@@ -316,9 +316,7 @@ async def test_page__json_type_with_parameters__is_json(up: RawUpstream, tmp_pat
             assert answer.text.count("<a ") == 1
 
 
-async def test_metrics__count_what_remotes_answered_and_how_they_failed(
-    up: RawUpstream, tmp_path: Path
-) -> None:
+async def test_metrics__count_what_remotes_answered_and_how_they_failed(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     up.script(PAGE, Status(500))
     up.script(PAGE, Cut(at=0.5))
@@ -348,13 +346,8 @@ async def test_two_distributions__one_remote_each__do_not_share_failures(tmp_pat
     async with RawUpstream() as bad, RawUpstream() as good:
         project(good)
         bad.script("*", Hang(), times=None)
-        text = remotes(
-            bad=a_remote(bad),
-            more="""
-            good:
-              remote: good
-            """,
-        ).replace("remotes: {", "remotes: {" + f'"good": {json.dumps(a_remote(good))}, ')
+        text = remotes(bad=a_remote(bad), good=a_remote(good)).replace('["bad", "good"]', "bad")
+        text += "  good:\n    remote: good\n"
         async with serving(tmp_path, text) as served:
             waiting = asyncio.create_task(served.page())
             await bad.asked(PAGE)

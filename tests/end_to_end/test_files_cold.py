@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.daemon import Project, Served, a_wheel, noise, one_remote, project, serving
+from tests.daemon import Project, a_wheel, noise, one_remote, project, serving
 from tests.fakes.faults import (
     Body,
     Chunked,
@@ -36,14 +37,9 @@ LARGE = noise(3 << 20)
 """Larger than all that is held back, read ahead or kept in sockets' buffers."""
 
 
-def large(up: RawUpstream, **said: object) -> bytes:
+def large(up: RawUpstream, **said: Any) -> bytes:
     """Publishes a project whose wheel is large; its bytes."""
     return project(up, payload=LARGE, **said).files[WHEEL]
-
-
-async def joined(served: Served, count: int) -> None:
-    while served.metric("pyproxy_coalesced_requests_total") < count:
-        await asyncio.sleep(0)
 
 
 async def test_file__cold__first_byte_does_not_wait_for_the_last(up: RawUpstream, tmp_path: Path) -> None:
@@ -96,7 +92,7 @@ async def test_file__twenty_ask_at_once__one_fetch(up: RawUpstream, tmp_path: Pa
         link = await served.link()
         asking = [asyncio.create_task(served.ask(link)) for _ in range(20)]
         await up.asked(FILE)
-        await joined(served, 19)
+        await served.coalesced(19)
         rest.set()
         answers = await asyncio.gather(*asking)
         assert all(a.whole and a.body == wheel for a in answers)
@@ -114,7 +110,7 @@ async def test_file__the_first_to_ask_goes_away__the_others_get_it_of_the_same_f
         async with served.asking(link) as leader:
             await leader.content.readexactly(100_000)
             asking = [asyncio.create_task(served.ask(link)) for _ in range(20)]
-            await joined(served, 20)
+            await served.coalesced(20)
         rest.set()
         answers = await asyncio.gather(*asking)
         assert all(a.whole and a.body == wheel for a in answers)
@@ -222,7 +218,7 @@ BREAKS: dict[str, tuple[Fault, ...]] = {
 @pytest.mark.parametrize("said", [{}, {"size": None}], ids=["size told", "size not told"])
 @pytest.mark.parametrize("faults", [*BREAKS.values()], ids=[*BREAKS])
 async def test_file__breaks_each_time__never_ends_as_if_whole_and_is_not_kept(
-    up: RawUpstream, tmp_path: Path, faults: tuple[Fault, ...], said: dict[str, object]
+    up: RawUpstream, tmp_path: Path, faults: tuple[Fault, ...], said: dict[str, Any]
 ) -> None:
     wheel = large(up, **said)
     up.serve(FILE, wheel, ranges=False)
@@ -298,7 +294,7 @@ async def test_file__cut_again_and_again__gives_up_after_its_retries(up: RawUpst
 @pytest.mark.parametrize("faults", [(UntilClose(),), (Chunked(),)], ids=["until close", "chunked"])
 @pytest.mark.parametrize("said", [{}, {"size": None}], ids=["size told", "size not told"])
 async def test_file__length_not_told__the_digest_decides(
-    up: RawUpstream, tmp_path: Path, faults: tuple[Fault, ...], said: dict[str, object]
+    up: RawUpstream, tmp_path: Path, faults: tuple[Fault, ...], said: dict[str, Any]
 ) -> None:
     wheel = large(up, **said)
     up.script(FILE, *faults)
@@ -447,9 +443,7 @@ async def test_file__answer_is_a_page_of_html__502(up: RawUpstream, tmp_path: Pa
         assert b"Sign in" not in answer.body
 
 
-async def test_file__archive_labelled_as_gzip_coded__its_bytes_are_as_they_are(
-    up: RawUpstream, tmp_path: Path
-) -> None:
+async def test_file__archive_labelled_as_gzip_coded__its_bytes_are_as_they_are(up: RawUpstream, tmp_path: Path) -> None:
     """Servers that take `.tar.gz` for a coding: the digest is over the bytes as they lie there."""
     made = Project("alpha")
     made.add("alpha-1.0.tar.gz", b"\x1f\x8b" + noise(200_000))
@@ -499,7 +493,7 @@ async def test_file__head_of_a_cold_one_of_unknown_size__asks_for_its_head(up: R
 
 @pytest.mark.parametrize("said", [{}, {"size": None}], ids=["size told", "size not told"])
 async def test_file__if_none_match_on_a_cold_one__304_without_a_download(
-    up: RawUpstream, tmp_path: Path, said: dict[str, object]
+    up: RawUpstream, tmp_path: Path, said: dict[str, Any]
 ) -> None:
     etag = f'"{hashlib.sha256(large(up, **said)).hexdigest()}"'
     async with serving(tmp_path, one_remote(up)) as served:
@@ -571,9 +565,7 @@ async def test_range__if_range_on_a_cold_file(up: RawUpstream, tmp_path: Path, c
     right = f'"{hashlib.sha256(wheel).hexdigest()}"'
     conditions = {"right": right, "date": "Sat, 01 Jan 2022 00:00:00 GMT"}
     async with serving(tmp_path, one_remote(up)) as served:
-        answer = await served.ask(
-            await served.link(), Range="bytes=0-9", If_Range=conditions.get(condition, condition)
-        )
+        answer = await served.ask(await served.link(), Range="bytes=0-9", If_Range=conditions.get(condition, condition))
         assert (answer.status, answer.body) == (status, wheel[:10] if status == 206 else wheel)
 
 
@@ -614,7 +606,7 @@ async def test_policy_streamed__many_at_once_are_one_fetch(up: RawUpstream, tmp_
     async with serving(tmp_path, one_remote(up, policy="streamed")) as served:
         link = await served.link()
         asking = [asyncio.create_task(served.ask(link)) for _ in range(5)]
-        await joined(served, 4)
+        await served.coalesced(4)
         rest.set()
         assert {a.body == wheel for a in await asyncio.gather(*asking)} == {True}
     assert up.count(FILE) == 1

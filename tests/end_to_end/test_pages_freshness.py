@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from pyproxy.simple_api import render_page
 from tests.daemon import HTML, JSON, TEXT, Project, a_wheel, one_remote, project, serving
 from tests.fakes.faults import Delay, Gate, Gzip, Hang, Headers, Status
 from tests.fakes.raw_upstream import RawUpstream
@@ -471,7 +473,8 @@ async def test_page__url_is_never_built_from_the_host_header(up: RawUpstream, tm
     project(up)
     async with serving(tmp_path, one_remote(up)) as served:
         usual = await served.page(accept=HTML)
-        odd = await served.page(accept=HTML, Host="evil.example", X_Forwarded_Host="evil.example", Forwarded="host=evil")
+        evil = {"Host": "evil.example", "X_Forwarded_Host": "evil.example", "Forwarded": "host=evil.example"}
+        odd = await served.page(accept=HTML, **evil)
         assert (odd.body, odd.etag) == (usual.body, usual.etag)
         redirected = await served.ask("/simple/Alpha/", Host="evil.example")
         assert "evil" not in str(redirected.headers)
@@ -490,8 +493,11 @@ async def test_page__hundred_ask_at_once__the_remote_is_asked_once(up: RawUpstre
     async with serving(tmp_path, one_remote(up)) as served:
         asking = [asyncio.create_task(served.page(Accept_Encoding="gzip")) for _ in range(100)]
         await up.asked(PAGE)
-        let_go.set()
-        answers = await asyncio.gather(*asking)
+        await served.coalesced(99)
+        with mock.patch("pyproxy.renderings.render_page", side_effect=render_page) as rendering:
+            let_go.set()
+            answers = await asyncio.gather(*asking)
+        assert rendering.call_count == 1
         assert {a.status for a in answers} == {200}
         assert len({a.body for a in answers}) == 1
         assert len(answers[0].json()["files"]) == 400

@@ -62,6 +62,18 @@ def test_html__texts_of_the_links__are_the_names(anchors: str, names: list[str])
     assert in_html(anchors) == names
 
 
+def test_html__as_the_specification_shows_it__is_a_list() -> None:
+    body = b"""<!DOCTYPE html>
+<html>
+  <body>
+    <a href="/frob/">frob</a>
+    <a href="/spamspamspam/">SpamSpamSpam</a>
+  </body>
+</html>"""
+
+    assert list(project_names(body, HTML)) == ["frob", "SpamSpamSpam"]
+
+
 @pytest.mark.parametrize("body", [b"", b"<html><title>Please log in</title><a href='/login'>login</a></html>", b"OK"])
 def test_html__no_list__is_refused(body: bytes) -> None:
     with pytest.raises(PageUnreadable, match="no list of projects"):

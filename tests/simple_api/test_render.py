@@ -65,7 +65,6 @@ def test_json__all_fields__stand_where_the_peps_say() -> None:
                 "upload-time": "2023-05-04T03:02:01Z",
                 "yanked": 'bad <b>build</b> & it\'s "unsafe"',
                 "core-metadata": {"sha256": OTHER},
-                "dist-info-metadata": {"sha256": OTHER},
                 "gpg-sig": True,
                 "provenance": "https://proxy.example/p",
             }
@@ -162,7 +161,7 @@ def test_quarantined__project__offers_no_file_and_no_version() -> None:
 def test_metadata__of_every_wheel__is_advertised(*, metadata: bool) -> None:
     rendered = page(file(core_metadata=metadata))
     assert as_json(rendered)["files"][0]["core-metadata"] is True
-    assert as_json(rendered)["files"][0]["dist-info-metadata"] is True
+    assert "dist-info-metadata" not in as_json(rendered)["files"][0]  # pip 22.3 breaks on it
     assert as_html(rendered).anchors[0]["data-core-metadata"] == "true"
     assert as_html(rendered).anchors[0]["data-dist-info-metadata"] == "true"
 

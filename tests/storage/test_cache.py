@@ -11,7 +11,9 @@ import pytest
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
 from pyproxy.model import Sha256
+from pyproxy.storage import stock as stock_module
 from pyproxy.storage import uses as uses_module
+from pyproxy.storage import writer as writer_module
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.cache import THREADS
 from pyproxy.storage.stock import Stock
@@ -215,6 +217,43 @@ async def test_limit__lowered__is_reached_by_shrinking(store: Store) -> None:
     assert store.cache.find("public/b") is not None
 
 
+async def test_shrink__more_than_one_portion__goes_on_to_the_limit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stock_module, "PORTION", 2)
+    for at in range(9):
+        await put(store, f"public/{at}", bytes([at]) * 10)
+    store.cache.limit = 30
+    assert await store.cache.shrink() == 60
+    assert [at for at in range(9) if store.cache.find(f"public/{at}")] == [6, 7, 8]
+
+
+async def test_shrink__longer_than_anybody_waits__makes_the_next_start_look(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path, limit=LIMIT) as store:
+        await put(store, KEY, bytes(900))
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold(_txn: object) -> None:
+            begun.set()
+            assert go_on.wait(10)
+
+        store.records.writer.submit(hold)
+        await asyncio.to_thread(begun.wait, 10)
+        monkeypatch.setattr(writer_module, "PATIENCE", 0.01)
+        store.cache.limit = 500
+        with pytest.raises(StoreTrouble, match="took longer than"):
+            await store.cache.shrink()
+        assert store.cache.stock.untidy
+        monkeypatch.undo()
+        go_on.set()
+    assert not (path / "cache" / "clean").exists()
+    with opened(path, limit=LIMIT) as store:
+        await store.reconcile()
+        assert_sound(store)
+
+
 async def test_reserve__disk_nearly_full__evicts_though_the_limit_would_allow(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +331,21 @@ async def test_unlink__of_a_blob_that_is_being_kept__leaves_its_file(
     await asyncio.to_thread(store.cache.stock.unlink, [digest_of(b"data")])
     go_on.set()
     await keeping
+    assert got(store, KEY) == b"data"
+
+
+async def test_keep__same_blob_evicted_just_then_by_another_process__is_stored_from_the_new_bytes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+
+    def stood(*look: object) -> bool:
+        looks.append(look)
+        return True  # but it is gone when its row is to be written
+
+    monkeypatch.setattr(Stock, "_stands", stood)
+    await put(store, KEY, b"data")
+    assert looks
     assert got(store, KEY) == b"data"
 
 
@@ -394,12 +448,19 @@ async def test_mend__asked_by_many__reads_the_blob_once(store: Store, monkeypatc
     looks: list[str] = []
     sound = Blobs.is_sound
 
+    everybody_asked = threading.Event()
+
     def counting(blobs: Blobs, digest: Sha256) -> bool:
         looks.append(digest)
+        everybody_asked.wait(10)
         return sound(blobs, digest)
 
     monkeypatch.setattr(Blobs, "is_sound", counting)
-    assert await asyncio.gather(*(store.cache.mend(record) for _ in range(20))) == [True] * 20
+    asking = [asyncio.create_task(store.cache.mend(record)) for _ in range(20)]
+    await asyncio.sleep(0)
+    everybody_asked.set()
+
+    assert await asyncio.gather(*asking) == [True] * 20
     assert len(looks) == 1
 
 
@@ -510,3 +571,16 @@ async def test_closed__everything_that_waits__is_trouble_and_frees_what_it_took(
     store.cache.touch(record.digest)
     assert store.cache.reserved == 0
     assert temps(path) == []
+
+
+async def test_reserve__room_held_by_what_is_being_stored__waits_for_it_and_evicts(store: Store) -> None:
+    first = record_of(b"a" * 900)
+    room = await store.cache.reserve(900)
+    storing = asyncio.create_task(store.cache.keep(written(store, b"a" * 900), KEY, first, room))
+    await asyncio.sleep(0)  # handed to its thread, not yet committed
+
+    second = await put(store, "public/b", b"b" * 500)
+
+    await storing
+    assert store.cache.find(KEY) is None
+    assert store.cache.find("public/b") == second

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pyproxy.errors import StoreFull
 from pyproxy.storage.room import Reservation
 from pyproxy.storage.store import Store, open_store
-from tests.storage.stores import assert_sound, digest_of, got, on_disk, put
+from tests.storage.stores import assert_sound, digest_of, got, in_memory, on_disk, put
 
 LIMIT = 100
 names = st.sampled_from([f"public/{name}" for name in "abcdef"])
@@ -54,7 +52,8 @@ class Model:
 class CacheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.path = Path(tempfile.mkdtemp(prefix="pyproxy-model-"))
+        self.folder = ExitStack()
+        self.path = self.folder.enter_context(in_memory())
         self.loop = asyncio.new_event_loop()
         self.model = Model()
         self.held: list[Reservation] = []
@@ -151,7 +150,7 @@ class CacheMachine(RuleBasedStateMachine):
             assert_sound(self.store)
             self.store.close()
         self.loop.close()
-        shutil.rmtree(self.path)
+        self.folder.close()
 
 
 TestCacheAgainstModel = CacheMachine.TestCase

@@ -16,7 +16,7 @@ from pyproxy.storage.records import PageHead, pack_page
 from pyproxy.storage.stock import Stock
 from pyproxy.storage.store import Store, open_store
 from tests.storage.child import child
-from tests.storage.stores import Faults, digest_of, got, on_disk, opened, put, reopened_soundly, temps
+from tests.storage.stores import Faults, digest_of, got, in_memory, on_disk, opened, put, reopened_soundly, temps
 
 FILES = {f"public/{name}": name.encode() * 300 for name in "abcd"}
 PROJECT = ProjectName("shelf")
@@ -68,19 +68,18 @@ def looked(store: Store) -> None:
     ("error", "lasting"), [(errno.EIO, False), (errno.ENOSPC, True)], ids=["EIO-once", "ENOSPC-from-then-on"]
 )
 def test_every_call__failing__leaves_a_store_that_opens_soundly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, error: int, lasting: bool
+    monkeypatch: pytest.MonkeyPatch, *, error: int, lasting: bool
 ) -> None:
     monkeypatch.setattr(recover, "index_damage", lambda *_: None)  # a child process for each k would take a minute
     at = 0
     while True:
         at += 1
-        path = tmp_path / str(at)
         faults = Faults(error, at=at, lasting=lasting)
-        kept = asyncio.run(workload(path, faults))
-        if path.exists():
+        with in_memory() as path:
+            kept = asyncio.run(workload(path, faults))
             held = reopened_soundly(path, limit=1000)
-            assert kept <= held.keys(), f"call {at}: {faults.calls[at - 1]}"
-            assert all(FILES[key] == data for key, data in held.items())
+        assert kept <= held.keys(), f"call {at}: {faults.calls[at - 1]}"
+        assert all(FILES[key] == data for key, data in held.items())
         if not faults.fired:
             break
     assert at > 100

@@ -209,6 +209,7 @@ def test_keep__acknowledged__survives_a_power_cut_but_for_the_last_commit(
 ) -> None:
     log, images = recorded(tmp_path / "recorded", monkeypatch)
     monkeypatch.setattr(recover, "index_damage", lambda *_: None)
+    monkeypatch.setattr(store_module, "START_SECONDS", 60.0)
     medium = Lasting()
     for op in log:
         medium.play(op)
@@ -216,6 +217,7 @@ def test_keep__acknowledged__survives_a_power_cut_but_for_the_last_commit(
             path = tmp_path / op[2]
             laid_out(path, medium.names, medium.synced, images[int(op[2])])
             with opened(path, limit=LIMIT) as store:
+                assert store.reconciled
                 drift = store.reconciliation.drift
                 # Every row's blob lasts by the time the row does. (Files not yet unlinked are no loss.)
                 assert drift.dropped == 0, op

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from pyproxy.wire import Handler, Limits, Listener
+from pyproxy.wire import Connection, Handler, Limits, Listener
 from tests.fakes.raw_client import RawClient
 
 LOCAL = ("127.0.0.1", 0)
@@ -89,8 +89,14 @@ async def until(fact: Callable[[], bool]) -> None:
 
 
 async def send_for_ever(client: RawClient, data: bytes) -> None:
-    """Ends with ConnectionError, or as a failure after 5000 times."""
-    for _ in range(5000):
-        await client.send(data)
-        await asyncio.sleep(0)
-    raise AssertionError("all of it was taken")
+    """Ends with ConnectionError, or with TimeoutError where everything is taken."""
+    async with asyncio.timeout(10):
+        while True:
+            await client.send(data)
+            await asyncio.sleep(0)
+
+
+def connections(listener: Listener) -> list[Connection]:
+    """The open connections, for tests of what only shows inside."""
+    assert listener._server is not None
+    return list(listener._server.open)

@@ -47,6 +47,11 @@ def test_host__none_in_http_1_0__is_taken() -> None:
     assert heads.fault(head("GET / HTTP/1.0", "X: y"), LIMITS) == 0
 
 
+@pytest.mark.parametrize("field", ["X: a\0b", "X\0: a", "X: a\nY: b", "\nX: a"])
+def test_field__with_a_byte_that_ends_lines_for_others__is_400(field: str) -> None:
+    assert heads.fault(head("GET / HTTP/1.1", "Host: x", field), LIMITS) == 400
+
+
 def test_field__that_ends_like_host__is_not_one() -> None:
     assert heads.fault(head("GET / HTTP/1.1", "X-Forwarded-Host: evil", "Host: x"), LIMITS) == 0
 

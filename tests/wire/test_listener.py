@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from pyproxy.wire import Limits, Listener
+from pyproxy.wire import listener as listener_module
 from pyproxy.wire.limits import connection_cap
 from tests.fakes.raw_client import RawClient, connected
 from tests.wire.serving import LOCAL, Gate, echo, get, path_only, post, serving, until
@@ -227,18 +228,31 @@ async def test_descriptors__run_out__one_line_is_logged_and_accepting_goes_on_la
 async def test_accept__a_connection_that_is_already_gone__is_passed_over_in_silence(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loop = asyncio.get_running_loop()
-    accept, failures = loop.sock_accept, [OSError(number, "gone")] * 3
+    taken, failures = listener_module._taken, [OSError(number, "gone")] * 3
 
-    async def flaky(sock: socket.socket) -> tuple[socket.socket, Any]:
+    def flaky(listening: socket.socket) -> socket.socket:
         if failures:
             raise failures.pop()
-        return await accept(sock)
+        return taken(listening)
 
-    monkeypatch.setattr(loop, "sock_accept", flaky)
+    monkeypatch.setattr(listener_module, "_taken", flaky)
     async with serving(path_only) as listener, connected(listener.address) as client:
         assert (await client.ask(get())).status == 200
     assert (failures, [record for record in caplog.records if record.levelno >= logging.WARNING]) == ([], [])
+
+
+async def test_accept__fails_all_the_time__is_tried_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+
+    def failing(_: socket.socket) -> socket.socket:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+    monkeypatch.setattr(listener_module, "_taken", failing)
+    async with serving(path_only) as listener, connected(listener.address):
+        await asyncio.sleep(0.3)
+    assert 1 <= tries <= 3
 
 
 # --- stopping --------------------------------------------------------------------------------------------------------
@@ -315,6 +329,25 @@ async def test_drain__out_of_time__cuts_what_is_left() -> None:
         assert (gate.cancelled.is_set(), listener.open_connections, listener.requests_in_flight) == (True, 0, 0)
         with pytest.raises(ConnectionError):
             await client.rest()
+
+
+async def test_drain__waits_for_what_a_cut_handler_has_to_clean_up() -> None:
+    entered, cleaned = asyncio.Event(), []
+
+    async def handler(_: web.BaseRequest) -> web.StreamResponse:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append(1)
+        return web.Response()
+
+    async with serving(handler) as listener, connected(listener.address) as client:
+        await client.send(get())
+        await entered.wait()
+        await listener.drain(0)
+        assert cleaned == [1]
 
 
 async def test_drain__asked_a_second_time__cuts_now() -> None:

@@ -219,6 +219,24 @@ async def test_answer__client_reads_slowly__is_not_cut(handler: Handler, where: 
         assert listener.open_connections == 1
 
 
+async def test_answer__its_end_still_here_when_the_connection_closes__is_waited_for() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.force_close()
+        await response.prepare(request)
+        assert request.transport is not None
+        while not request.transport.get_write_buffer_size():  # until the kernel takes no more
+            await response.write(bytes(10_000))
+        return response
+
+    hasty = serving(handler, linger=0.05, keep_alive=0.05)
+    async with hasty as listener, connected(listener.address, receive_buffer=16384) as client:
+        await client.send(get())
+        await until(lambda: listener.open_connections == 1 and listener.requests_in_flight == 0)
+        await asyncio.sleep(0.2)
+        assert len((await client.answer()).body) > 0  # to its last chunk
+
+
 async def test_answer__reader_that_stops__does_not_hold_up_others() -> None:
     async with serving(large) as listener, connected(listener.address, receive_buffer=4096) as slow:
         await slow.send(get())

@@ -1,0 +1,134 @@
+"""Log lines: one an event, as text or JSON, to stderr.
+
+Code logs through the standard library (`logging.getLogger(__name__)`), with fields by `event`; requests by `access`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+from typing import Literal, TypeAlias, get_args
+
+from pyproxy.logs.line import Line, Value, as_json, as_text
+from pyproxy.logs.sink import Sink
+
+__all__ = ["Format", "Level", "access", "dropped", "event", "setup", "shutdown"]
+
+Format: TypeAlias = Literal["text", "json"]
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+class _Handler(logging.Handler):
+    """Makes lines of the standard library's records."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception as exc:  # noqa: BLE001 - arguments that do not fit their message
+            message = f"{record.msg!r} cannot be shown: {exc!r}"
+        fields = tuple((name, _plain(value)) for name, value in getattr(record, "fields", {}).items())
+        if record.exc_info and record.exc_info[0] is not None:
+            fields = (*fields, ("trace", logging.Formatter().formatException(record.exc_info)))
+        name = record.name.removeprefix("pyproxy.")
+        self._sink.push(Line(record.created, record.levelname.lower(), name, message, fields))
+
+
+def _plain(value: object) -> Value:
+    # Shown now and not later: an object may change, or keep much alive, until the thread comes to it.
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+class _State:
+    """The process has one stderr, so there is one sink: this is the one global of the module."""
+
+    sink: Sink | None = None
+    access = False
+
+
+def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2) -> None:
+    """Sends the lines of every logger to `fd`; those of other libraries from warning on.
+
+    May be called again, to change the format or the level. Raises ValueError for a word it does not know.
+    """
+    if log_format not in get_args(Format):
+        raise ValueError(f"no log format {log_format!r}")
+    if level not in get_args(Level):
+        raise ValueError(f"no log level {level!r}")
+    shutdown()
+    sink = Sink(fd, as_json if log_format == "json" else as_text)
+    root = logging.getLogger()
+    root.addHandler(_Handler(sink))
+    root.setLevel(max(logging.WARNING, _number(level)))
+    logging.getLogger("pyproxy").setLevel(_number(level))
+    _State.sink = sink
+    _State.access = _number(level) <= logging.INFO
+    atexit.register(shutdown)
+
+
+def shutdown(timeout: float = 2.0) -> None:
+    """Writes the lines that wait, for at most `timeout` seconds, and goes back to not logging."""
+    sink, _State.sink, _State.access = _State.sink, None, False
+    if sink is None:
+        return
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
+        root.removeHandler(handler)
+    atexit.unregister(shutdown)
+    sink.close(timeout)
+
+
+def dropped() -> int:
+    """Lines lost since `setup`, as nobody read them fast enough."""
+    return 0 if _State.sink is None else _State.sink.dropped
+
+
+def _number(level: Level) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def event(logger: logging.Logger, level: int, message: str, **fields: object) -> None:
+    """Logs an event with fields, which are shown after the message as name=value."""
+    if logger.isEnabledFor(level):
+        logger.log(level, message, extra={"fields": fields}, stacklevel=2)
+
+
+def access(
+    client: str,
+    method: str,
+    path: str,
+    *,
+    status: int,
+    nbytes: int,
+    seconds: float,
+    distribution: str = "-",
+    kind: str = "other",
+    result: str = "-",
+) -> None:
+    """The one line of a request; nothing happens where level `info` is off. A query in `path` is left out."""
+    sink = _State.sink
+    if sink is None or not _State.access:
+        return
+    sink.push(
+        Line(
+            time.time(),
+            "info",
+            "access",
+            "",
+            (
+                ("client", client),
+                ("method", method),
+                ("path", path.partition("?")[0]),
+                ("status", status),
+                ("bytes", nbytes),
+                ("seconds", seconds),
+                ("distribution", distribution),
+                ("kind", kind),
+                ("result", result),
+            ),
+        )
+    )

@@ -1,0 +1,97 @@
+"""Where lines go: a bounded queue, and a thread that writes them, so that nobody ever waits for a reader of stderr."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pyproxy.logs.line import Line
+
+QUEUE = 20_000
+"""Lines that wait for a slow reader; those beyond are dropped and counted."""
+
+_BATCH = 1000
+_NAP = 0.02  # seconds between two writes while lines keep coming: one call to the kernel for many lines
+
+
+class Sink:
+    """A bounded queue of lines and the thread that writes them to a descriptor."""
+
+    def __init__(self, fd: int, render: Callable[[Line], str], *, limit: int = QUEUE) -> None:
+        self._fd = fd
+        self._render = render
+        self._limit = limit
+        self._queue: deque[Line] = deque()  # appended to by everybody, taken from by the thread
+        self._wake = threading.Event()
+        self._asleep = False  # set by the thread; whoever finds it set wakes the thread
+        self._closing = threading.Event()
+        self._told = 0  # how many of the dropped were told of
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+        self._thread.start()
+
+    def push(self, line: Line) -> None:
+        """Takes the line, or drops and counts it where too many wait. Never blocks."""
+        if len(self._queue) >= self._limit or self._closing.is_set():
+            self.dropped += 1
+            return
+        self._queue.append(line)
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Writes what waits, for at most `timeout` seconds: a reader that has stopped must not stop the daemon."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            while self._queue:
+                self._write(self._batch())
+                self._closing.wait(_NAP)
+            if self.dropped > self._told:
+                self._tell_dropped()
+                continue
+            if self._closing.is_set():
+                return
+            self._asleep = True
+            if self._queue:  # pushed between the look above and the line before this one
+                continue
+            self._wake.wait()
+            self._wake.clear()
+
+    def _batch(self) -> bytes:
+        rows = []
+        for _ in range(min(len(self._queue), _BATCH)):
+            line = self._queue.popleft()
+            try:
+                rows.append(self._render(line))
+            except Exception as exc:  # noqa: BLE001 - whatever a line holds, the lines after it are still written
+                rows.append(self._render(Line(line.created, "error", "logs", f"a line cannot be shown: {exc!r}")))
+        return "".join(f"{row}\n" for row in rows).encode("utf-8", "backslashreplace")
+
+    def _tell_dropped(self) -> None:
+        count, self._told = self.dropped - self._told, self.dropped
+        line = Line(time.time(), "warning", "logs", f"{count} log lines were dropped")
+        self._write(f"{self._render(line)}\n".encode())
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                # Somebody who shares the descriptor (a terminal, say) made it non-blocking.
+                select.select([], [self._fd], [], 1.0)
+            except OSError:
+                # Nobody reads any more (EPIPE), or the disk is full: there is no other place to say so.
+                lost = bytes(view).count(b"\n")
+                self.dropped += lost
+                self._told += lost
+                return

@@ -1,0 +1,84 @@
+"""Bytes to slow clients: whoever takes some keeps his answer, whoever takes none is cut; however they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyproxy.app import running
+from pyproxy.config import UnixListen
+from pyproxy.wire import Limits, Where
+from tests.daemon import Project, configured, noise, one_remote
+from tests.fakes.faults import Chunked
+from tests.fakes.raw_client import RawClient, connected
+from tests.fakes.raw_upstream import RawUpstream
+
+NAME = "alpha-1.0.tar.gz"
+REQUEST = f"GET /pypi/main/files/up/files/{NAME} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+BODY = noise(12 << 20)
+STALL = 0.2
+
+
+@pytest.fixture(params=["stored", "arriving", "chunked"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["tcp", "unix"])
+async def where(request: pytest.FixtureRequest, way: str, tmp_path: Path) -> AsyncIterator[Where]:
+    async with RawUpstream() as up:
+        made = Project("alpha")
+        made.add(NAME, BODY, **({"size": None} if way == "chunked" else {}))
+        made.publish(up)
+        if way == "chunked":
+            up.script(f"/files/{NAME}", Chunked())
+        config = configured(tmp_path, one_remote(up))
+        if request.param == "unix":
+            config = replace(config, server=replace(config.server, listen=UnixListen(tmp_path / "s")))
+        async with running(config, limits=Limits(sweep=0.02, linger=0.2, send_stall=STALL)) as daemon:
+            if way == "stored":
+                async with connected(daemon.listener.address) as client:
+                    await client.ask(REQUEST)
+                await daemon.machinery.arrivals.close(grace=5)
+            yield daemon.listener.address
+            async with asyncio.timeout(5):
+                while daemon.current.site.users:  # noqa: ASYNC110 - nobody is told of a request's end
+                    await asyncio.sleep(0.01)
+
+
+async def taken(client: RawClient, *, pause: float, most: int, until: float) -> int:
+    """How many bytes come when they are taken at this pace, for so long."""
+    loop = asyncio.get_running_loop()
+    over = loop.time() + until
+    got = 0
+    while loop.time() < over:
+        piece = await client.receive(most)
+        assert piece, "the connection ended"
+        got += len(piece)
+        await asyncio.sleep(pause)
+    return got
+
+
+async def test_client__takes_nothing__is_cut(where: Where) -> None:
+    async with connected(where, receive_buffer=4096) as client:
+        await client.send(REQUEST)
+        assert await client.receive(1)
+        await asyncio.sleep(3 * STALL)
+        got = 1
+        try:
+            while piece := await client.receive():
+                got += len(piece)
+        except ConnectionError:
+            pass  # over TCP
+        assert got < len(BODY)
+
+
+async def test_client__takes_little_by_little__is_not_cut(where: Where) -> None:
+    async with connected(where, receive_buffer=16_384) as client:
+        await client.send(REQUEST)
+
+        assert await taken(client, pause=0.03, most=16_384, until=4 * STALL) < len(BODY)
