@@ -17,10 +17,13 @@ from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import answer_to, refusal
 from pyproxy.handlers.routes import answer
+from pyproxy.index.patience import patience
+from pyproxy.list_renderings import sweep
 from pyproxy.logs import access
 from pyproxy.metrics import Metrics
 from pyproxy.reload import ConfigWatch
 from pyproxy.site import CurrentSite, Machinery, build, replaced
+from pyproxy.storage.repository import Repositories, open_local
 from pyproxy.storage.store import Store, open_store
 from pyproxy.wire import Limits, Listener, Where
 
@@ -79,13 +82,13 @@ class Daemon:
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
         try:
-            return await answer(exchange)
+            with patience():
+                return await answer(exchange)
         except PyproxyError as exc:
             response, exchange.result = answer_to(exc)
             return response
-        except (ConnectionError, asyncio.CancelledError):
-            exchange.result = "error"
-            raise
+        except ConnectionError:
+            raise  # the client has gone: what it was being given counts, its hanging up is no error of ours
         except Exception:
             log.exception("unexpected trouble with %s %s", exchange.request.method, exchange.request.raw_path)
             exchange.result = "error"
@@ -118,8 +121,7 @@ class Daemon:
         new = build(config, self.machinery, old)
         self.config = config
         self.current.site = new
-        if gone := replaced(old, new):
-            self.machinery.retire(old, gone)
+        self.machinery.retire(old, replaced(old, new))
         self.machinery.store.cache.limit = config.storage.max_cache_size
         await _shrink(self.machinery.store)
         log.info("configuration %s is in force", config.source)
@@ -133,16 +135,19 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
             open_store, config.storage.path, limit=config.storage.max_cache_size, exclusive=True
         )
         stack.push_async_callback(asyncio.to_thread, store.close)
+        repositories = await asyncio.to_thread(open_local, config.storage.path, exclusive=True)
+        stack.push_async_callback(asyncio.to_thread, repositories.close)
+        await asyncio.to_thread(sweep, store.lists, config.remotes)
         work = stack.enter_context(ThreadPoolExecutor(WORK_THREADS, "work"))
         disk = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
-        machinery = Machinery(store, Metrics(), work=work, disk=disk)
+        machinery = Machinery(store, repositories, Metrics(), work=work, disk=disk)
         daemon = Daemon(config, machinery, limits or Limits(max_body=config.server.max_upload_size))
 
         async def close() -> None:
             await machinery.close(daemon.current.site)
 
         stack.push_async_callback(close)
-        reconciling = asyncio.create_task(_reconcile(store))
+        reconciling = asyncio.create_task(_reconcile(store, repositories))
 
         async def stop_reconciling() -> None:
             reconciling.cancel()
@@ -159,8 +164,9 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
         yield daemon
 
 
-async def _reconcile(store: Store) -> None:
+async def _reconcile(store: Store, repositories: Repositories) -> None:
     """After a crash disk and index are compared while requests are answered already."""
+    await repositories.reconcile()
     try:
         drift = await store.reconcile()
     except StoreTrouble as exc:
@@ -223,14 +229,34 @@ async def serve(
         if early is not None and early.is_set():
             watch.poke()
         watching = asyncio.create_task(watch.run())
+        watching.add_done_callback(_no_longer_watched)
         ready(daemon.url)
         try:
-            await stop.wait()
+            deaf = await _stopped(stop, daemon.listener)
             log.info("stopping: requests in flight have %g s to finish", DRAIN)
             await _drained(daemon, now)
+            if deaf:
+                raise CannotListen(f"{config.server.listen} could not be listened on any longer")
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _stopped(stop: asyncio.Event, listener: Listener) -> bool:
+    """Returns when the daemon is to stop: whether because its listener accepts nobody any more."""
+    waiting = [asyncio.create_task(event.wait()) for event in (stop, listener.deaf)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    return listener.deaf.is_set()
+
+
+def _no_longer_watched(watching: asyncio.Task[None]) -> None:
+    if not watching.cancelled():
+        log.error("the configuration is no longer watched; a restart helps", exc_info=watching.exception())
 
 
 async def _drained(daemon: Daemon, now: asyncio.Event) -> None:

@@ -32,6 +32,10 @@ INLINE = 64 * 1024
 """Chunks below this are hashed and written on the loop: 64 KiB take 0.07 ms there, a hop to a thread 0.1 ms."""
 
 
+STEP = 8 << 20
+"""Bytes of room asked for at once where the page does not tell the size: a mere head shall not empty the cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """What the page says of the bytes to come."""
@@ -60,11 +64,12 @@ class Room(Protocol):
     async def grow(self, nbytes: int) -> None:
         """Raises StoreFull."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Does nothing once the room was kept or released."""
 
 
 class Store(Protocol):
-    """Where the bytes go. A store that keeps nothing gives temps, no room, and is never asked to keep."""
+    """Where the bytes go: into temps, which take room also where they will not be kept."""
 
     def temp(self) -> Temp:
         """Raises StoreTrouble."""
@@ -160,14 +165,14 @@ class Arrival:
                 self._nudge.set()
             await tick.wait()
         if self.error is not None:
-            raise self.error
+            raise _again(self.error)
 
     async def head(self) -> None:
         """Waits for the remote's answer. Raises what the download failed with."""
         while not self.headed and self.error is None:
             await self.changed()
         if self.error is not None and not self.headed:
-            raise self.error
+            raise _again(self.error)
 
     async def whole(self) -> Landed:
         """Waits for the verified end."""
@@ -222,7 +227,6 @@ class Arrival:
                 self.spool = Spool(temp)
             except StoreTrouble as exc:
                 log.warning("%s is passed through, not kept: %s", self.name, exc)
-                self._keep = False
                 self.spool = Spool(None)
             await self._fetch(self.spool)
             landed = self._check()
@@ -243,8 +247,6 @@ class Arrival:
         finally:
             if temp is not None:
                 temp.discard()
-            if self._room is not None:
-                self._room.release()
             self._over = True
             self._pulse()
             self._maybe_close()
@@ -315,8 +317,7 @@ class Arrival:
             raise RemoteFailed(self.remote, f"body of {self.name} cut at {self.arrived} of {self.total} bytes")
 
     async def _append(self, spool: Spool, data: bytes) -> None:
-        if spool.whole_on_disk:
-            await self._reserve(self.arrived + len(data))
+        if spool.whole_on_disk and await self._has_room(self.arrived + len(data)):
             try:
                 if len(data) < INLINE:
                     self._hash(data)
@@ -326,7 +327,6 @@ class Arrival:
                     await loop.run_in_executor(self._executor, self._hash_and_write, spool, data)
             except StoreTrouble as exc:
                 log.warning("%s is passed through, not kept: %s", self.name, exc)
-                self._keep = False
                 spool.hold(data)
             else:
                 spool.written(len(data))
@@ -355,22 +355,25 @@ class Arrival:
         self._hash(data)
         spool.write(data)
 
-    async def _reserve(self, nbytes: int) -> None:
-        """Makes room for a blob of at least `nbytes`; where there is none, the file is served and not kept."""
-        if not self._keep or nbytes <= self._room_bytes:
-            return
-        want = max(nbytes, self.total or 0)
-        if self.total is None:
-            want = -(-nbytes // (8 << 20)) * (8 << 20)
+    async def _has_room(self, nbytes: int) -> bool:
+        """Whether `nbytes` in all may be on disk, kept later or not; where they may not, memory takes the rest."""
+        if nbytes <= self._room_bytes:
+            return True
+        want = self.promise.size
+        if want is None:
+            want = -(-nbytes // STEP) * STEP
+            if self.total is not None:
+                want = min(want, self.total)
         try:
             if self._room is None:
                 self._room = await self._store.reserve(want)
             else:
                 await self._room.grow(want - self._room_bytes)
-            self._room_bytes = want
         except StoreTrouble as exc:
-            log.warning("%s is served and not kept: %s", self.name, exc)
-            self._keep = False
+            log.warning("%s is passed through, not kept: %s", self.name, exc)
+            return False
+        self._room_bytes = want
+        return True
 
     def _check(self) -> Landed:
         digest = Sha256(self._sha256.hexdigest())
@@ -394,6 +397,9 @@ class Arrival:
     def _maybe_close(self) -> None:
         if self._over and not self._readers and self.spool is not None:
             self.spool.close()
+            # Not before: the bytes of a file that was not kept are on disk as long as somebody reads them.
+            if self._room is not None:
+                self._room.release()
 
 
 class Reader:
@@ -408,6 +414,13 @@ class Reader:
     def passed(self, offset: int) -> None:
         """Nothing below `offset` is needed any more."""
         self._arrival.at(self, offset)
+
+
+def _again(error: PyproxyError) -> PyproxyError:
+    # A new object for each reader: raising one in many tasks would grow its traceback and keep their frames alive.
+    again = type(error).__new__(type(error), *error.args)
+    again.__dict__.update(error.__dict__)
+    return again
 
 
 def _other_hasher(promise: Promise) -> Hasher | None:
@@ -439,7 +452,8 @@ class Arrivals:
         if (found := self._under_way.get(key)) is not None:
             arrival, task = found
             if arrival.joinable:
-                self._joined()
+                if not arrival.verified:
+                    self._joined()
                 return arrival
             self._outgoing[task] = arrival
         arrival = make()

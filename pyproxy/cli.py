@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import wraps
+from itertools import chain
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import msgspec
 
-from pyproxy import __version__
+from pyproxy import __version__, repo_commands
+from pyproxy.auth import new_token
 from pyproxy.config import Config, Flags, describe, find, load, warnings
 from pyproxy.errors import ConfigError, PyproxyError
 from pyproxy.logs import Format, Level, setup, shutdown
 from pyproxy.storage import store as storage
+from pyproxy.storage.rebuild import rebuild_local
+from pyproxy.storage.repository import open_local
 from pyproxy.units import ago, as_size
 
 FAILED = 1
@@ -79,7 +83,7 @@ def command(run: Callable[..., None]) -> Callable[..., None]:
         log_level: Level,
         listen: str | None = None,
         workers: str | None = None,
-        **own: bool,
+        **own: Any,  # Any: the options of the command itself
     ) -> None:
         setup(log_format, log_level)
         try:
@@ -150,19 +154,29 @@ def status(asked: Asked, *, as_json: bool) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines: an object a line.")
 @click.option("--keep", is_flag=True, help="Only tell what is wrong; change nothing.")
+@click.option("--rebuild", is_flag=True, help="First make the index of local content anew, from what lies beside it.")
 @command
-def verify(asked: Asked, *, as_json: bool, keep: bool) -> None:
-    """Read every blob again and check every record; what is damaged is dropped, to be fetched again."""
-    wrong = unmended = 0
+def verify(asked: Asked, *, as_json: bool, keep: bool, rebuild: bool) -> None:
+    """Read every blob again and check every record; what is damaged is dropped, to be fetched again.
+
+    Local files that are damaged are set aside: adding the same file again brings them back.
+    """
+    wrong = 0
     with _store(asked) as store:
-        for finding in storage.verify(store, mend=not keep):
-            wrong += 1
-            unmended += not finding.mended
-            click.echo(msgspec.json.encode(asdict(finding)) if as_json else str(finding))
+        if rebuild:
+            rebuilt = rebuild_local(store.path)
+            click.echo(f"rebuilt {len(rebuilt.repositories)} repositories, {rebuilt.files} files")
+        local = open_local(store.path, exclusive=False)
+        try:
+            for finding in chain(storage.verify(store, mend=not keep), local.verify(mend=not keep)):
+                wrong += 1
+                click.echo(msgspec.json.encode(asdict(finding)) if as_json else str(finding))
+        finally:
+            local.close()
         total = store.cache.total()
     if not as_json:
         click.echo(f"{total.blobs} files, {as_size(total.size)}: " + (f"{wrong} findings" if wrong else "all right"))
-    if unmended:
+    if wrong:
         sys.exit(FAILED)
 
 
@@ -176,10 +190,120 @@ def gc(asked: Asked) -> None:
     click.echo(f"gave back {as_size(gone)}; {as_size(left)} are cached")
 
 
+@cli.group()
+def repo() -> None:
+    """Local repositories: what was uploaded or added; every change makes a new version."""
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+@repo.command("add")
+@click.argument("repository")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@_JSON
+@command
+def repo_add(asked: Asked, *, repository: str, files: tuple[Path, ...], as_json: bool) -> None:
+    """Add wheels and sdists, or all of a folder."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.add(opened, repository, files, as_json=as_json)
+
+
+@repo.command("remove")
+@click.argument("repository")
+@click.argument("requirements", nargs=-1, required=True)
+@_JSON
+@command
+def repo_remove(asked: Asked, *, repository: str, requirements: tuple[str, ...], as_json: bool) -> None:
+    """Take files out of the latest version: `name`, `name==1.0`, `name>=2`."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.change(opened.remove(repository, requirements), as_json=as_json)
+
+
+@repo.command("yank")
+@click.argument("repository")
+@click.argument("requirements", nargs=-1, required=True)
+@click.option("--reason", help="What clients are told.")
+@_JSON
+@command
+def repo_yank(
+    asked: Asked, *, repository: str, requirements: tuple[str, ...], reason: str | None, as_json: bool
+) -> None:
+    """Mark releases as not to be chosen any more (PEP 592)."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.change(opened.yank(repository, requirements, reason), as_json=as_json)
+
+
+@repo.command("unyank")
+@click.argument("repository")
+@click.argument("requirements", nargs=-1, required=True)
+@_JSON
+@command
+def repo_unyank(asked: Asked, *, repository: str, requirements: tuple[str, ...], as_json: bool) -> None:
+    """Take the mark away."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.change(opened.unyank(repository, requirements), as_json=as_json)
+
+
+@repo.command("copy")
+@click.argument("source")
+@click.argument("target")
+@click.argument("requirements", nargs=-1, required=True)
+@_JSON
+@command
+def repo_copy(asked: Asked, *, source: str, target: str, requirements: tuple[str, ...], as_json: bool) -> None:
+    """Promote files of one repository into another."""
+    with repo_commands.repositories(asked.loaded(), source, target) as opened:
+        repo_commands.change(opened.copy(source, target, requirements), as_json=as_json)
+
+
+@repo.command("rollback")
+@click.argument("repository")
+@click.argument("version", type=int)
+@_JSON
+@command
+def repo_rollback(asked: Asked, *, repository: str, version: int, as_json: bool) -> None:
+    """Make a new version that holds exactly what this one holds."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.change(opened.rollback(repository, version), as_json=as_json)
+
+
+@repo.command("list")
+@click.argument("repository")
+@click.option("--version", "version", type=int, help="Another than the latest.")
+@_JSON
+@command
+def repo_list(asked: Asked, *, repository: str, version: int | None, as_json: bool) -> None:
+    """Every file."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.listed(opened, repository, version, as_json=as_json)
+
+
+@repo.command("versions")
+@click.argument("repository")
+@_JSON
+@command
+def repo_versions(asked: Asked, *, repository: str, as_json: bool) -> None:
+    """Every version, oldest first."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.versions(opened, repository, as_json=as_json)
+
+
+@cli.command()
+@click.argument("name")
+def token(name: str) -> None:
+    """Print a new token once, and the hashed entry to paste into the YAML."""
+    secret, entry = new_token()
+    click.echo(f"token (shown once): {secret}")
+    click.echo(f"for guards.NAME.tokens: {name}: {entry}")
+
+
 @contextmanager
 def _store(asked: Asked) -> Iterator[storage.Store]:
     """The store of the configuration, beside a running daemon or alone."""
     config = asked.loaded()
+    if not config.storage.path.is_dir():
+        _fail(f"there is no store at {config.storage.path}")
     store = storage.open_store(config.storage.path, limit=config.storage.max_cache_size, exclusive=False)
     try:
         yield store

@@ -91,3 +91,22 @@ class StoreInUse(StoreTrouble):
 
 class BlobDamaged(StoreTrouble):
     """A stored blob is missing, cut or altered."""
+
+
+class FileExists(PyproxyError):
+    """A file name whose bytes are fixed for ever in this repository, asked to stand for other bytes."""
+
+
+class VersionUnknown(PyproxyError):
+    """A repository has no such version: never made, or pruned.
+
+    No NotThere: a distribution pinned to it is misconfigured, and a 404 would send clients to other indexes.
+    """
+
+
+class BadRequirement(PyproxyError, ValueError):
+    """A text that does not select files: a project's name, and after it versions, is what does."""
+
+
+class NothingMatches(PyproxyError):
+    """A requirement that selects none of a repository's files; nothing was changed."""

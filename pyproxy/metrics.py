@@ -80,6 +80,12 @@ class Metrics:
             ["remote"],
             registry=r,
         )
+        self.collisions = Gauge(
+            "pyproxy_name_collisions",
+            "Projects found both in the repository of a distribution and on one of its remotes.",
+            ["distribution"],
+            registry=r,
+        )
         self.reload_failures = Counter(
             "pyproxy_config_reload_failures_total", "Reloads refused because the configuration was wrong.", registry=r
         )

@@ -18,10 +18,16 @@ from pyproxy.singleflight import Flights
 T = TypeVar("T")
 
 CAPACITY = 32 * 1024 * 1024
-"""Bytes of rendered pages kept."""
+"""Bytes of rendered pages kept, and of the pages they were made of."""
+
+FILE_WEIGHT = 1024
+"""Bytes that a file of a page takes in memory, about."""
 
 OFF_LOOP = 100
 """Files on a page from which on it is rendered in a thread: 100 take 0.2 ms, a hop 0.1 ms."""
+
+LARGE = 64 * 1024
+"""Bytes from which on it is a thread's work too, however few the files: 64 KiB take 0.5 ms to compress."""
 
 
 @dataclass(slots=True)
@@ -38,7 +44,8 @@ class Rendering:
 
     @property
     def weight(self) -> int:
-        return len(self.identity) + sum(map(len, self.coded.values()))
+        """Bytes that it keeps in memory: its bodies, and its page."""
+        return len(self.identity) + sum(map(len, self.coded.values())) + FILE_WEIGHT * len(self.page.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,9 @@ class Look:
     """The relative prefix of file links: it differs below /simple/."""
 
 
-_Key: TypeAlias = tuple[Look, int, Coding]
-"""What is being made: a page (by its identity: who makes it, holds it) in one look and coding."""
+_Key: TypeAlias = tuple[Look, int | str, Coding]
+"""What is being made: a page (by its identity: who makes it, holds it) in one look; or, of a rendering (by its digest:
+who compresses it, holds the bytes alone, and the page's identity may be another's by then), the body in one coding."""
 
 
 class Renderings:
@@ -68,18 +76,26 @@ class Renderings:
         self._flights: Flights[_Key, Rendering | bytes] = Flights()
 
     async def get(
-        self, look: Look, page: ProjectPage, coding: Coding, provenance: Callable[[File], str] | None
+        self, look: Look, page: ProjectPage, coding: Coding, provenance: Callable[[File], str | None] | None
     ) -> tuple[Rendering, Coding]:
         """The page's rendering with the body for this coding, or for identity where coding gains nothing."""
         found = self._kept.get(look)
         if found is None or found.page is not page:
-            found = await self._once((look, id(page), "identity"), lambda: _render(look, page, provenance), page)
+            found = await self._once(
+                (look, id(page), "identity"),
+                lambda: _render(look, page, provenance),
+                large=len(page.files) >= OFF_LOOP or _bulk(page) >= LARGE,
+            )
             self._put(look, found)
         else:
             self._kept.move_to_end(look)
         if coding != "identity" and coding not in found.coded:
             identity = found.identity
-            body = await self._once((look, id(page), coding), lambda: compress(identity, coding), page)
+            body = await self._once(
+                (look, found.digest, coding),
+                lambda: compress(identity, coding),
+                large=len(page.files) >= OFF_LOOP or len(identity) >= LARGE,
+            )
             found.coded[coding] = body if len(body) < len(identity) else b""
             self._put(look, found)
         if coding != "identity" and not found.coded[coding]:
@@ -103,9 +119,9 @@ class Renderings:
             gone, _ = self._kept.popitem(last=False)
             self._bytes -= self._weights.pop(gone)
 
-    async def _once(self, key: _Key, call: Callable[[], T], page: ProjectPage) -> T:
+    async def _once(self, key: _Key, call: Callable[[], T], *, large: bool) -> T:
         """In a thread where it takes long, and then once for all who ask for a new page at the same time."""
-        if len(page.files) < OFF_LOOP:
+        if not large:
             return call()
 
         async def run() -> T:
@@ -115,7 +131,20 @@ class Renderings:
         return await flights.wait(key, run)
 
 
-def _render(look: Look, page: ProjectPage, provenance: Callable[[File], str] | None) -> Rendering:
+def _bulk(page: ProjectPage) -> int:
+    """Bytes of what a remote may make long on a page of few files."""
+    files = sum(
+        len(file.link)
+        + len(file.requires_python or "")
+        + (len(file.yanked) if isinstance(file.yanked, str) else 0)
+        + sum(map(len, file.hashes.values()))
+        for file in page.files
+    )
+    others = (*(page.versions or ()), page.status_reason or "", *page.tracks, *page.alternate_locations)
+    return files + sum(map(len, others))
+
+
+def _render(look: Look, page: ProjectPage, provenance: Callable[[File], str | None] | None) -> Rendering:
     body = render_page(page, look.kind, files=look.files, provenance=provenance)
     digest = hashlib.sha256(look.kind.content_type.encode() + b"\n" + body).hexdigest()[:40]
     return Rendering(page, body, digest)

@@ -24,6 +24,7 @@ class Flights(Generic[K, V]):
 
     def __init__(self, *, joined: Callable[[], None] = lambda: None) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}
+        self._begun: dict[K, float] = {}  # by the loop's clock, as long as the task is there
         self._joined = joined
 
     def __len__(self) -> int:
@@ -32,6 +33,11 @@ class Flights(Generic[K, V]):
     def __contains__(self, key: K) -> bool:
         """Whether a flight for this key is under way."""
         return key in self._tasks
+
+    def age(self, key: K) -> float:
+        """For how many seconds the flight has been under way; 0 where there is none."""
+        begun = self._begun.get(key)
+        return 0.0 if begun is None else asyncio.get_running_loop().time() - begun
 
     def join(self, key: K, call: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
         """The task that runs `call` for this key, begun now unless one is under way.
@@ -44,6 +50,7 @@ class Flights(Generic[K, V]):
             return task
         task = asyncio.ensure_future(_run(call))
         self._tasks[key] = task
+        self._begun[key] = task.get_loop().time()
         task.add_done_callback(lambda done: self._landed(key, done))
         return task
 
@@ -62,6 +69,7 @@ class Flights(Generic[K, V]):
     def _landed(self, key: K, done: asyncio.Task[V]) -> None:
         if self._tasks.get(key) is done:
             del self._tasks[key]
+            del self._begun[key]
         if done.cancelled() or (exc := done.exception()) is None:
             return
         # Every waiter may have gone. What pyproxy raises on purpose is theirs to tell of; anything else is a bug.

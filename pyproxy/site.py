@@ -2,25 +2,30 @@
 
 A request meets the layers in this order, outermost first:
 
-1. the distribution's remotes in their order: the first that knows the project answers (`OrderedIndex`);
-2. each remote's cache: fresh, revalidated or stale pages, stored or arriving files (`CachedIndex`, `RemoteFiles`);
-3. the remote itself (`Upstream`).
-
-Filters, local content and guards wrap these where a distribution has them.
+1. the distribution's guard, before any question is asked (`handlers.access`);
+2. its local content, ahead of the remotes or in their place (`MergedIndex`, `LocalIndex`);
+3. its remotes in their order: the first that knows the project answers (`OrderedIndex`);
+4. each remote's cache: fresh, revalidated or stale pages, stored or arriving files (`CachedIndex`, `RemoteFiles`);
+5. the remote itself (`Upstream`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from concurrent.futures import Executor
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from pyproxy.arrival import Arrival, Arrivals
-from pyproxy.config import Config, DistributionConfig, RemoteConfig
-from pyproxy.errors import ContentWrong
+from pyproxy.auth import Guard, Passwords, Rights
+from pyproxy.config import Config, DistributionConfig, GuardConfig, Merge, RemoteConfig
+from pyproxy.errors import ContentWrong, StoreTrouble
 from pyproxy.freshness import Rules
 from pyproxy.index.archives import Archives
 from pyproxy.index.cached import CachedIndex
@@ -28,6 +33,8 @@ from pyproxy.index.companions import Companions
 from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.keeper import Keeper, Why
 from pyproxy.index.lists import RemoteList
+from pyproxy.index.local import LocalIndex
+from pyproxy.index.merged import MergedIndex, PrivateIndex
 from pyproxy.index.ordered import OrderedIndex
 from pyproxy.index.protocol import Document, Index, Names
 from pyproxy.index.remote_files import RemoteFiles
@@ -37,6 +44,7 @@ from pyproxy.metrics import Metrics
 from pyproxy.model import ProjectName
 from pyproxy.renderings import Renderings
 from pyproxy.simple_api import linker
+from pyproxy.storage.repository import Repositories
 from pyproxy.storage.store import Store
 from pyproxy.upstream import RemoteSettings, Upstream
 
@@ -57,6 +65,49 @@ class Distribution:
     labels: Mapping[str, str]
     hidden: bool
     default: bool
+    repository: str | None = None
+    pinned: int | None = None
+    """The version of the repository that is shown; None: the latest."""
+    allow_uploads: bool = False
+    merge: Merge = "ahead"
+    guard: Guard | None = None
+    guard_name: str | None = None
+
+    @property
+    def always_asks(self) -> bool:
+        """An upload must be seen at once, so clients have to ask each time."""
+        return self.repository is not None and self.pinned is None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether not everybody may read it."""
+        return self.guard is not None and self.guard.rights.read is not None
+
+
+class SourceArrivals(Arrivals):
+    """The downloads of the whole daemon as one source has them: it joins any, and knows those that it began."""
+
+    def __init__(self, common: Arrivals) -> None:
+        super().__init__()
+        self._common = common
+        self._begun: set[Arrival] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether one that it began is still under way."""
+        return bool(self._under_way_of_mine())
+
+    def join(self, key: str, make: Callable[[], Arrival]) -> Arrival:
+        return self._common.join(key, lambda: self._begin(make))
+
+    def _begin(self, make: Callable[[], Arrival]) -> Arrival:
+        self._begun = self._under_way_of_mine()
+        arrival = make()
+        self._begun.add(arrival)
+        return arrival
+
+    def _under_way_of_mine(self) -> set[Arrival]:
+        return {arrival for arrival in self._begun if not arrival.verified and arrival.error is None}
 
 
 @dataclass(slots=True)
@@ -67,6 +118,7 @@ class Source:
     request_timeout: float
     upstream: Upstream
     index: CachedIndex
+    arrivals: SourceArrivals
 
     async def close(self) -> None:
         await self.index.close()
@@ -85,6 +137,8 @@ class Site:
     renderings: Renderings
     lists: ListRenderings
     machinery: Machinery
+    guards: Mapping[str, tuple[GuardConfig, Guard]] = field(default_factory=dict)
+    max_upload_size: int = 1 << 30
     users: int = 0
     """Requests that are being answered from it. Written by the app."""
     depth: int = field(init=False)
@@ -97,9 +151,17 @@ class Site:
         """What Prometheus scrapes."""
         return self.machinery.exposition()
 
+    def last_updated(self, distribution: Distribution) -> str | None:
+        """When the local content that is shown was made (RFC 3339, UTC); None where there is none."""
+        if distribution.repository is None:
+            return None
+        versions = self.machinery.repositories.versions(distribution.repository)
+        shown = [v for v in versions if distribution.pinned is None or v.number <= distribution.pinned]
+        return datetime.fromtimestamp(shown[-1].created_at, UTC).isoformat() if shown else None
+
     def trouble(self) -> str | None:
         """Why no request can be answered well now, or None."""
-        return self.machinery.store.trouble
+        return self.machinery.store.trouble or self.machinery.repositories.trouble
 
 
 class CurrentSite:
@@ -112,20 +174,30 @@ class CurrentSite:
 class Machinery:
     """What outlives a configuration: the store, the downloads under way, the metrics, the threads."""
 
-    def __init__(self, store: Store, metrics: Metrics, *, work: Executor, disk: Executor) -> None:
+    def __init__(
+        self, store: Store, repositories: Repositories, metrics: Metrics, *, work: Executor, disk: Executor
+    ) -> None:
         self.store = store
+        self.repositories = repositories
+        self.passwords = Passwords(work)
+        self.collisions: dict[str, set[ProjectName]] = {}
+        """By distribution, the names seen both here and on a remote."""
         self.metrics = metrics
         self.work = work
         """For parsing, rendering and compressing."""
         self.disk = disk
         """For writing and hashing downloads."""
         self.arrivals = Arrivals(joined=metrics.coalesced.inc, failed=self._arrival_failed)
+        self.search = ThreadPoolExecutor(1, "search")
+        """For searches, which take long: one at once, and those of clients that have gone are never begun."""
+        self._past: list[Site] = []
+        """What reloads replaced while requests were being answered from it."""
         self._retiring: set[asyncio.Task[None]] = set()
         self._replaced: list[Source] = []
         """What a reload replaced and nothing has closed yet."""
         store.cache.on_evicted = metrics.evicted_bytes.inc
-        metrics.cache_bytes.set_function(lambda: store.cache.bytes)
-        metrics.cache_files.set_function(lambda: store.cache.files)
+        metrics.cache_bytes.set_function(lambda: _known(lambda: store.cache.bytes))
+        metrics.cache_files.set_function(lambda: _known(lambda: store.cache.files))
 
     @property
     def lists_folder(self) -> Path:
@@ -135,27 +207,33 @@ class Machinery:
         return self.metrics.exposition()
 
     def retire(self, old: Site, gone: list[Source]) -> None:
-        """Closes the sources that a reload replaced, once nothing uses them."""
-        task = asyncio.create_task(self._retire(old, gone))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        """Closes the sources that a reload replaced, once nothing uses them. To be told of every reload."""
+        self._past.append(old)
+        for source in gone:
+            task = asyncio.create_task(self._retire(source))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
         self._replaced += gone
 
-    async def _retire(self, old: Site, gone: list[Source]) -> None:
-        names = {source.config.name for source in gone}
+    async def _retire(self, source: Source) -> None:
         try:
             async with asyncio.timeout(RETIRE_LIMIT):
-                while old.users or self.arrivals.busy_with(names):  # noqa: ASYNC110 - nobody waits for this to end
+                while self._in_use(source):  # noqa: ASYNC110 - nobody waits for this to end
                     await asyncio.sleep(1.0)
         except TimeoutError:
-            log.warning("remotes %s are closed though something still uses them", ", ".join(sorted(names)))
-        for source in gone:
-            self._replaced = [other for other in self._replaced if other is not source]
-            await source.close()
+            log.warning("remote %s, as it was, is closed though something still uses it", source.config.name)
+        self._replaced = [other for other in self._replaced if other is not source]
+        await source.close()
+
+    def _in_use(self, source: Source) -> bool:
+        """A request may have begun several reloads ago: every site that had this very source counts."""
+        self._past = [site for site in self._past if site.users]
+        return source.arrivals.busy or any(source is used for site in self._past for used in site.sources.values())
 
     async def close(self, site: Site) -> None:
         """Ends the downloads and closes every source; the store stays the caller's."""
         await self.arrivals.close()
+        self.search.shutdown(wait=False, cancel_futures=True)
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -164,17 +242,40 @@ class Machinery:
         await site.lists.close()
         await site.renderings.close()
 
+    def collided(self, distribution: str, project: ProjectName) -> None:
+        """A project is both local and on a remote: the ground of dependency confusion."""
+        seen = self.collisions.setdefault(distribution, set())
+        if project not in seen:
+            seen.add(project)
+            self.metrics.collisions.labels(distribution).set(len(seen))
+            log.warning(
+                "distribution %s: %s is both in its repository and on a remote; make it private, or merge: shadow",
+                distribution,
+                project,
+            )
+
     def _arrival_failed(self, arrival: Arrival) -> None:
         if isinstance(arrival.error, ContentWrong):
             self.metrics.wrong_content.labels(arrival.remote).inc()
 
 
+def _known(value: Callable[[], int]) -> float:
+    """NaN where the index cannot be read: all other numbers are wanted then more than ever."""
+    try:
+        return value()
+    except StoreTrouble:
+        return math.nan
+
+
 def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site:
-    """The site that this configuration describes. Sources that `old` has alike are taken over."""
+    """The site that this configuration describes. Sources and guards that `old` has alike are taken over."""
     sources = {
         name: _source(remote, config.server.request_timeout, machinery, old) for name, remote in config.remotes.items()
     }
-    distributions = {d.base_path: _distribution(d, sources) for d in config.distributions.values()}
+    guards = {name: (guard, _guard(guard, machinery, old)) for name, guard in config.guards.items()}
+    distributions = {d.base_path: _distribution(d, sources, guards, machinery) for d in config.distributions.values()}
+    for name in config.distributions:
+        machinery.metrics.collisions.labels(name).set(len(machinery.collisions.get(name, ())))
     return Site(
         distributions=distributions,
         default=next((d for d in distributions.values() if d.default), None),
@@ -183,6 +284,8 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
         renderings=Renderings(machinery.work),
         lists=old.lists if old is not None else ListRenderings(machinery.lists_folder),
         machinery=machinery,
+        guards=guards,
+        max_upload_size=config.server.max_upload_size,
     )
 
 
@@ -192,18 +295,61 @@ def replaced(old: Site, new: Site) -> list[Source]:
     return [source for source in old.sources.values() if id(source) not in kept]
 
 
-def _distribution(config: DistributionConfig, sources: Mapping[str, Source]) -> Distribution:
-    indexes = [(name, sources[name].index) for name in config.remotes]
-    index: Index = indexes[0][1] if len(indexes) == 1 else OrderedIndex(indexes)
+def _distribution(
+    config: DistributionConfig,
+    sources: Mapping[str, Source],
+    guards: Mapping[str, tuple[GuardConfig, Guard]],
+    machinery: Machinery,
+) -> Distribution:
+    guard = guards[config.content_guard][1] if config.content_guard is not None else None
     return Distribution(
         config.name,
         config.base_path,
-        index,
+        _index(config, sources, machinery),
         config.remotes,
         config.labels,
         hidden=config.hidden,
         default=config.default,
+        repository=config.repository,
+        pinned=config.repository_version,
+        allow_uploads=config.allow_uploads,
+        merge=config.merge,
+        guard=guard,
+        guard_name=config.content_guard,
     )
+
+
+def _index(config: DistributionConfig, sources: Mapping[str, Source], machinery: Machinery) -> Index:
+    """Local content ahead of the remotes, where a distribution has both."""
+    remotes = [(name, sources[name].index) for name in config.remotes]
+    remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
+    private = _private(config.private)
+    if config.repository is None:
+        return PrivateIndex(remote, private) if config.private else remote
+    local = LocalIndex(
+        machinery.repositories,
+        repository=config.repository,
+        version=config.repository_version,
+        lists=machinery.lists_folder,
+        executor=machinery.work,
+    )
+    if not remotes:
+        return local
+    return MergedIndex(
+        local, remote, merge=config.merge, private=private, collides=partial(machinery.collided, config.name)
+    )
+
+
+def _private(globs: tuple[str, ...]) -> Callable[[ProjectName], bool]:
+    return lambda project: any(fnmatchcase(project, glob) for glob in globs)
+
+
+def _guard(config: GuardConfig, machinery: Machinery, old: Site | None) -> Guard:
+    before = old.guards.get(config.name) if old is not None else None
+    if before is not None and before[0] == config:
+        return before[1]
+    rights = Rights(config.read, config.upload)
+    return Guard(rights, tokens=config.tokens, users=config.users, passwords=machinery.passwords)
 
 
 def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, old: Site | None) -> Source:
@@ -220,12 +366,8 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
     def stale(why: Why) -> None:
         metrics.stale.labels(name, why).inc()
 
-    pages: Keeper[ProjectName, Held] = Keeper(
-        name, rules, stale_after=config.stale_after, refresh_limit=request_timeout, joined=joined, stale=stale
-    )
-    documents: Keeper[str, Document] = Keeper(
-        name, rules, stale_after=config.stale_after, refresh_limit=request_timeout, joined=joined, stale=stale
-    )
+    pages: Keeper[ProjectName, Held] = Keeper(name, rules, stale_after=config.stale_after, joined=joined, stale=stale)
+    documents: Keeper[str, Document] = Keeper(name, rules, stale_after=config.stale_after, joined=joined, stale=stale)
     lists: Keeper[str, Names] = Keeper(
         name,
         rules,
@@ -235,11 +377,12 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         joined=joined,
         stale=stale,
     )
+    arrivals = SourceArrivals(machinery.arrivals)
     archives = Archives(
         upstream,
         store.cache,
         store.blobs,
-        machinery.arrivals,
+        arrivals,
         name=name,
         url=config.url,
         keep=config.policy == "on_demand",
@@ -269,7 +412,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         executor=machinery.work,
         dropped=metrics.dropped_links.labels(name).inc,
     )
-    return Source(config, request_timeout, upstream, index)
+    return Source(config, request_timeout, upstream, index, arrivals)
 
 
 def _settings(config: RemoteConfig) -> RemoteSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import io
@@ -59,12 +60,18 @@ def a_wheel(
         f"{info}/METADATA": "".join(metadata).encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(f"{path},,\n" for path in members) + f"{info}/RECORD,,\n"
+    record = "".join(f"{path},sha256={_urlsafe(data)},{len(data)}\n" for path, data in members.items())
+    record += f"{info}/RECORD,,\n"
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for path, data in {**members, f"{info}/RECORD": record.encode()}.items():
             archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), data)
     return out.getvalue()
+
+
+def _urlsafe(data: bytes) -> str:
+    """A digest as RECORD has it (PEP 376)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 @dataclass(slots=True)
@@ -269,7 +276,7 @@ class Served:
         for _, task in list(machinery.arrivals._under_way.values()):
             await asyncio.gather(task, return_exceptions=True)
         for source in self.daemon.current.site.sources.values():
-            await asyncio.gather(*source.index._behind, return_exceptions=True)
+            await source.index._stored.settled()
 
 
 def configured(folder: Path, text: str, env: Mapping[str, str] = MappingProxyType({})) -> Config:

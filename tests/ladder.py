@@ -17,18 +17,19 @@ PACKAGE = "pyproxy"
 # From the top. A room is a module or a package with all that is in it; inside a package there may be no cycle.
 RUNGS: tuple[tuple[str, ...], ...] = (
     ("__main__", "cli"),
-    ("workers",),
+    ("workers", "repo_commands"),
     ("app",),
     ("wire", "reload", "handlers"),
     ("site",),
     ("index.*", "renderings", "list_renderings"),  # each component of the index by itself: one behaviour a file
-    ("index", "index.protocol", "arrival", "auth"),
+    ("index", "index.protocol", "index.patience", "arrival", "auth"),
     ("upstream", "filters", "storage", "singleflight"),
     (
         "simple_api",
         "encoding",
         "listing",
         "wheel",
+        "upload",
         "digests",
         "freshness",
         "config",
@@ -61,6 +62,7 @@ PARTS = {
     "index.range_metadata": "index.cached",
     "index.remote_files": "index.cached",
     "index.shelf": "index.cached",
+    "index.stored_pages": "index.cached",
 }
 
 _HEAVY = re.compile(r"#\s*heavy:\s*\S")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy.arrival import HOLD_BACK, Arrival, Arrivals, Landed, Open, Promise, Reader
+from pyproxy.arrival import HOLD_BACK, STEP, Arrival, Arrivals, Landed, Open, Promise, Reader
 from pyproxy.errors import ContentWrong, RemoteFailed, StoreFull
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.disk import Disk
@@ -31,8 +31,11 @@ class Shelf:
         self.limit = limit
         self.kept: dict[str, bytes] = {}
         self.reserved = 0
+        self.most = 0
+        """The most that lay in the folder when more was about to be written."""
 
         def fault(what: str) -> None:
+            self.most = max(self.most, self.written())
             if full_at is not None and what.startswith("write") and self.written() >= full_at:
                 raise OSError(28, "No space left on device")
 
@@ -577,3 +580,63 @@ async def test_join__beginning_is_gone__begins_another_and_close_ends_both(
     with pytest.raises(RemoteFailed, match="given up"):
         await ahead
     assert (len(arrivals), list(full.tmp.iterdir()), full.reserved) == (0, [], 0)
+
+
+# ---------------------------------------------------------------------- room on disk
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("told", [True, False])
+async def test_run__no_room_for_all_of_it__disk_takes_what_was_reserved_and_memory_the_rest(
+    tmp_path: Path, pool: ThreadPoolExecutor, *, keep: bool, told: bool
+) -> None:
+    shelf = Shelf(tmp_path, limit=STEP)
+    arrivals = Arrivals()
+    promise = Promise(BIG_PROMISE.hashes, len(BIG) if told else None)
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BIG)), shelf, pool, promise, keep=keep))
+
+    assert await asyncio.wait_for(client(arrival), 10) == BIG
+    await arrivals.close(grace=5)
+    assert shelf.most == 0 if told else STEP // 2 < shelf.most <= STEP
+    assert (shelf.kept, list(shelf.tmp.iterdir()), shelf.reserved) == ({}, [], 0)
+
+
+async def test_run__policy_streamed__room_is_taken_until_the_last_reader_has_gone(
+    shelf: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST}), keep=False)
+    with arrival.reading():
+        await arrival.run()
+
+        assert shelf.reserved == len(BODY)
+    assert shelf.reserved == 0
+
+
+async def test_run__size_told_by_the_remote_alone__room_grows_with_what_comes(
+    shelf: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    arrivals = Arrivals()
+    remote = ScriptedFile(BIG, [Part(gate=asyncio.Event(), first=64 * 1024)])
+    arrival = arrivals.join("k", lambda: arriving(opener(remote), shelf, pool, BIG_PROMISE))
+    with arrival.reading():
+        while not arrival.arrived:
+            await arrival.changed()
+
+        assert (arrival.total, shelf.reserved) == (len(BIG), STEP)
+    await arrivals.close()
+
+
+async def test_changed__failed__each_reader_gets_an_error_of_its_own(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    refusal = RemoteFailed("far", "answered 503", final=True, retry_after=3.0)
+    arrival = arriving(opener(ScriptedFile(BODY, [Part(refuses=refusal)])), shelf, pool, Promise({"sha256": DIGEST}))
+    await arrival.run()
+    met: list[RemoteFailed] = []
+    for wait in (arrival.head, arrival.changed, arrival.changed):
+        with pytest.raises(RemoteFailed) as caught:
+            await wait()
+        met.append(caught.value)
+
+    assert len({id(error) for error in (refusal, *met)}) == 4
+    assert {(type(e), str(e), e.remote, e.why, e.final, e.retry_after) for e in met} == {
+        (RemoteFailed, "remote far: answered 503", "far", "answered 503", True, 3.0)
+    }

@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from pyproxy import config
-from pyproxy.config import Config, DistributionConfig, Flags, Listen, RemoteConfig, ServerConfig, UnixListen
+from pyproxy.config import (
+    Config,
+    DistributionConfig,
+    Flags,
+    GuardConfig,
+    Listen,
+    RemoteConfig,
+    ServerConfig,
+    UnixListen,
+)
 from pyproxy.errors import ConfigError
 from pyproxy.machine_index import MachineIndex, NoMachineIndex
 from pyproxy.secret import Secret
 
-# CONTRACT §2, less the keys of later versions.
+# What the documentation shows, less the keys of later versions.
 FULL = """\
 server:
   listen: 127.0.0.1:7974          # also unix:/run/pyproxy.sock
@@ -47,10 +56,28 @@ remotes:
     file_hosts: null
     missing_status: [404, 410]
 
+repositories:
+  team: {}
+
+guards:
+  staff:
+    read: [ci-token]
+    upload: [release-token]
+    tokens:
+      ci-token: "sha256:c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"
+      release-token: "sha256:4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e"
+    htpasswd: null
+
 distributions:
   team:
     base_path: team
     remote: [public, torch]
+    repository: team
+    repository_version: null
+    allow_uploads: false
+    merge: ahead
+    private: ["acme-*"]
+    content_guard: null
     hidden: false
     labels: {}
     default: false
@@ -111,8 +138,20 @@ def test_load__full_example__means_the_defaults(load: Load, tmp_path: Path) -> N
         "public": RemoteConfig(name="public", url="https://machine.example/simple/", machine=True),
         "torch": RemoteConfig(name="torch", url="https://index.example/whl/cpu/"),
     }
-    team = DistributionConfig(name="team", base_path="team", remotes=("public", "torch"), default=True)
-    assert found.distributions == {"team": team}
+    assert found.repositories == ("team",)
+    tokens = {"ci-token": "c1" * 32, "release-token": "4e" * 32}
+    staff = GuardConfig(name="staff", read=frozenset({"ci-token"}), upload=frozenset({"release-token"}), tokens=tokens)
+    assert found.guards == {"staff": staff}
+    assert found.distributions == {
+        "team": DistributionConfig(
+            name="team",
+            base_path="team",
+            remotes=("public", "torch"),
+            repository="team",
+            private=("acme-*",),
+            default=True,
+        )
+    }
     assert found.source == "pyproxy.yaml"
     assert list(found.files) == [tmp_path / "pyproxy.yaml"]
 
@@ -125,6 +164,11 @@ def test_defaults__are_those_of_the_contract() -> None:
     server = ServerConfig()
     assert (server.listen, server.workers, server.public_url) == (Listen("127.0.0.1", 7974), 1, None)
     assert (server.request_timeout, server.max_upload_size, server.watch_config) == (60, 1024**3, True)
+    guard = GuardConfig(name="a")
+    assert (guard.read, guard.upload, guard.tokens, guard.htpasswd) == (None, frozenset(), {}, None)
+    local = DistributionConfig(name="a", base_path="a", remotes=())
+    assert (local.repository, local.repository_version, local.content_guard) == (None, None, None)
+    assert (local.allow_uploads, local.merge, local.private) == (False, "ahead", ())
 
 
 def test_load__every_key_given__is_taken(load: Load, tmp_path: Path) -> None:
@@ -156,9 +200,12 @@ def test_load__every_key_given__is_taken(load: Load, tmp_path: Path) -> None:
             retries: 0
             file_hosts: [Files.example, "files.example:8443", "[::1]:80"]
             missing_status: 403
+        repositories: {r: {}, s: null}
+        guards: {g: {}}
         distributions:
           one: {base_path: domain/team, remote: a, hidden: true, labels: {tier: gold}}
-          two: {remote: [a], default: true}
+          two: {remote: [a], repository: r, repository_version: 3, merge: shadow, private: Acme_*, default: true}
+          three: {repository: s, allow_uploads: true, private: [b, "[c-e]x.?"], content_guard: g}
         """,
         TOKEN="s3cret",
     )
@@ -195,15 +242,35 @@ def test_load__every_key_given__is_taken(load: Load, tmp_path: Path) -> None:
         "one": DistributionConfig(
             name="one", base_path="domain/team", remotes=("a",), hidden=True, labels={"tier": "gold"}
         ),
-        "two": DistributionConfig(name="two", base_path="two", remotes=("a",), default=True),
+        "two": DistributionConfig(
+            name="two",
+            base_path="two",
+            remotes=("a",),
+            repository="r",
+            repository_version=3,
+            merge="shadow",
+            private=("acme-*",),
+            default=True,
+        ),
+        "three": DistributionConfig(
+            name="three",
+            base_path="three",
+            remotes=(),
+            repository="s",
+            allow_uploads=True,
+            private=("b", "[c-e]x-?"),
+            content_guard="g",
+        ),
     }
+    assert found.repositories == ("r", "s")
 
 
 def test_load__no_file__is_the_embedded_default(tmp_path: Path, pip: Pip) -> None:
     found = config.load(None, env={"HOME": str(tmp_path)}, machine=pip)
     assert found.source == config.EMBEDDED
     assert list(found.remotes) == ["public"]
-    main = DistributionConfig(name="main", base_path="main", remotes=("public",), default=True)
+    assert found.repositories == ("main",)
+    main = DistributionConfig(name="main", base_path="main", remotes=("public",), repository="main", default=True)
     assert found.distributions == {"main": main}
     assert found.storage.path == tmp_path / ".local/share/pyproxy"
     assert found.files == {}
@@ -217,6 +284,37 @@ def test_load__nothing_declared__means_the_embedded_default(load: Load, pip: Pip
 def test_load__remotes_without_distributions__are_served_as_main_in_their_order(load: Load, pip: Pip) -> None:
     found = load("remotes:\n  b: {url: https://b.example/}\n  a: {url: https://a.example/}\n")
     assert found.distributions["main"].remotes == ("b", "a")
+    assert pip.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("repositories", "expected", "served"),
+    [
+        ("{}", ("main",), "main"),
+        ("{main: {}}", ("main",), "main"),
+        ("{team: {}}", ("team",), "team"),
+        ("{team: {}, main: {}}", ("team", "main"), "main"),
+        ("{team: {}, other: {}}", ("team", "other"), None),
+    ],
+)
+def test_load__no_distributions__main_has_the_repository_that_is_meant(
+    load: Load, repositories: str, expected: tuple[str, ...], served: str | None
+) -> None:
+    found = load(f"repositories: {repositories}")
+    main = found.distributions["main"]
+    assert (found.repositories, main.repository, main.allow_uploads) == (expected, served, False)
+    assert main.remotes == ("public",)
+
+
+def test_load__distributions_declared__get_no_repository_by_themselves(load: Load) -> None:
+    found = load("remotes: {a: {url: 'https://a.example/'}}\ndistributions: {main: {remote: a}}")
+    assert (found.repositories, found.distributions["main"].repository) == ((), None)
+
+
+@pytest.mark.parametrize("remote", ["", "remote: null, ", "remote: [], "])
+def test_load__local_content_alone__needs_no_remote(load: Load, pip: Pip, remote: str) -> None:
+    found = load(f"repositories: {{r: {{}}}}\ndistributions: {{d: {{{remote}repository: r}}}}")
+    assert (found.remotes, found.distributions["d"].remotes) == ({}, ())
     assert pip.asked == 0
 
 
@@ -260,6 +358,7 @@ def test_where__names_the_line_of_a_key_or_of_what_holds_it(load: Load) -> None:
     assert found.where("remotes.a.url") == "pyproxy.yaml:3"
     assert found.where("remotes.a.tls.verify") == "pyproxy.yaml:2"
     assert found.where("server.listen") == "pyproxy.yaml"
+    assert found.where("distributions.main.remote") == "pyproxy.yaml"
 
 
 # ---------------------------------------------------------------------------------------------------------- flags

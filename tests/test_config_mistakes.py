@@ -23,6 +23,10 @@ BASE_PATH = (
 )
 NAME = "a name must be of letters, digits, dots, dashes and underscores"
 FILE_HOST = "must be a host such as files.index.example or files.index.example:8443"
+GLOB = "must be a project's name, or a glob of names such as acme-*"
+DASH = "has {}, which matches nothing: no project's name begins or ends with a dash, a dot or an underscore"
+NO_REMOTE = "must name a remote, or several in a list, where there is no repository"
+LOCAL = "repositories: {team: {}}\nguards: {staff: {}}\n"
 ONE_REMOTE = "remotes: {r: {url: 'https://index.example/'}}\n"
 
 
@@ -175,28 +179,55 @@ DISTRIBUTION = [
     ("labels: {a: 1}", "labels.a", "must be text: put it in quotes"),
     ("labels: {a: [b]}", "labels.a", "must be text, not a list"),
     ("remotes: r", "remotes", "unknown key; did you mean remote?"),
-    *(
-        (f"{key}: x", key, NOT_SUPPORTED)
-        for key in "repository repository_version allow_uploads merge private content_guard filters".split()  # noqa: SIM905
-    ),
+    ("guard: g", "guard", "unknown key; did you mean content_guard?"),
+    ("filters: {}", "filters", NOT_SUPPORTED),
+    ("repository: tean", "repository", "no repository is called tean; did you mean team?"),
+    ("repository: [team]", "repository", "must be text, not a list"),
+    ("repository_version: 1", "repository_version", "needs a repository beside it"),
+    ("allow_uploads: true", "allow_uploads", "needs a repository beside it, to keep what is uploaded"),
+    ("allow_uploads: 1", "allow_uploads", "must be true or false, not 1"),
+    ("merge: behind", "merge", "must be ahead or shadow, not 'behind'"),
+    ("content_guard: stuff", "content_guard", "no guard is called stuff; did you mean staff?"),
+    ("content_guard: true", "content_guard", "must be text: put it in quotes"),
+    ("private: {a: b}", "private", "must be a list, not a mapping"),
+    ("private: ['acme>=1']", "private", f"{GLOB}, not 'acme>=1'"),
+    ("private: ['acme/*']", "private", f"{GLOB}, not 'acme/*'"),
+    ("private: ['[acme']", "private", f"{GLOB}, not '[acme'"),
+    ("private: ['']", "private", f"{GLOB}, not ''"),
+    ("private: [7]", "private", f"{GLOB}, not 7"),
+    ("private: [acme_]", "private", DASH.format("'acme_'")),
+    ("private: ['.*']", "private", DASH.format("'.*'")),
+]
+
+PINNED = [
+    ("0", "must be a whole number from 1 to 2147483647, not 0"),
+    ("-1", "must be a whole number from 1 to 2147483647, not -1"),
+    ("latest", "must be a whole number from 1 to 2147483647, not 'latest'"),
 ]
 
 
 @pytest.mark.parametrize(("given", "key", "message"), DISTRIBUTION)
 def test_distribution__wrong(tmp_path: Path, given: str, key: str, message: str) -> None:
-    [line] = wrong(tmp_path, f"{ONE_REMOTE}distributions:\n  d:\n    remote: r\n    {given}\n")
-    assert line == f"pyproxy.yaml:5: distributions.d.{key}: {message}"
+    [line] = wrong(tmp_path, f"{ONE_REMOTE}{LOCAL}distributions:\n  d:\n    remote: r\n    {given}\n")
+    assert line == f"pyproxy.yaml:7: distributions.d.{key}: {message}"
+
+
+@pytest.mark.parametrize(("given", "message"), PINNED)
+def test_repository_version__wrong(tmp_path: Path, given: str, message: str) -> None:
+    [line] = wrong(tmp_path, f"{LOCAL}distributions:\n  d: {{repository: team, repository_version: {given}}}\n")
+    assert line == f"pyproxy.yaml:4: distributions.d.repository_version: {message}"
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("{}", "must name a remote, or several in a list"),
-        ("{remote: null}", "must name a remote, or several in a list"),
-        ("{remote: []}", "must name at least one remote"),
+        ("{}", NO_REMOTE),
+        ("{remote: null}", NO_REMOTE),
+        ("{remote: []}", NO_REMOTE),
         ("{remote: rr}", "no remote is called rr; did you mean r?"),
         ("{remote: other}", "no remote is called other; there is r"),
         ("{remote: [r, r]}", "names r twice"),
+        ("{remote: [], labels: {}}", NO_REMOTE),
         ("{remote: 1}", "must be text: put it in quotes"),
         ("{remote: {a: b}}", "must be a list, not a mapping"),
     ],
@@ -260,8 +291,15 @@ def test_default__on_two__is_told_with_both_lines(tmp_path: Path) -> None:
         ("remotes: {[a]: {}}", "remotes: a key must be text"),
         ("remotes: [a]", "remotes: must be a mapping of keys to values, not a list"),
         ("remotes: {a: 'https://index.example/'}", "remotes.a: must be a mapping of keys to values, not 'https"),
-        ("repositories: {}", f"repositories: {NOT_SUPPORTED}"),
-        ("guards: null", f"guards: {NOT_SUPPORTED}"),
+        ("repositories: {a: {path: /x}}", "repositories.a.path: unknown key; here may stand none so far"),
+        ("repositories: {a/b: {}}", f"repositories.'a/b': {NAME}"),
+        ("repositories: [a]", "repositories: must be a mapping of keys to values, not a list"),
+        ("guards: {a b: {}}", f"guards.'a b': {NAME}"),
+        ("guards: {a: [b]}", "guards.a: must be a mapping of keys to values, not a list"),
+        ("repository: {}", "repository: unknown key; did you mean repositories?"),
+        ("guard: {}", "guard: unknown key; did you mean guards?"),
+        ("tokens: {}", "tokens: unknown key; did you mean guards.NAME.tokens?"),
+        ("allow_uploads: true", "allow_uploads: unknown key; did you mean distributions.NAME.allow_uploads?"),
         ("remote: {}", "remote: unknown key; did you mean remotes?"),
         ("listen: x", "listen: unknown key; did you mean server.listen?"),
         ("[]", "must be a mapping of keys to values, not a list"),
@@ -343,12 +381,10 @@ def test_file__byte_order_mark__is_no_part_of_it(tmp_path: Path) -> None:
     assert list(config.load(path).remotes) == ["r"]
 
 
+KEYS = ["server", "remotes", "guards", "distributions", "a", "url", "tls", "tokens", "read", "private", "x"]
 YAML_TEXT = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("abz:/.~*&![]{}'\"-#\n <", max_size=12),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["server", "remotes", "a", "url", "tls", "x"]), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
 ).map(repr) | st.text(max_size=60)
 

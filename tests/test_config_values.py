@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyproxy.config.addresses import as_host, proxy_url, remote_url, with_userinfo, without_userinfo
-from pyproxy.config.values import Wrong, duration, show_duration, show_size, size
+from pyproxy.config.values import Wrong, duration, name_glob, show_duration, show_size, size
+from pyproxy.model import normalised
 from pyproxy.secret import Secret
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -60,11 +63,26 @@ def test_size__forms(text: object, count: int) -> None:
 
 @given(st.text() | st.integers() | st.floats() | st.none() | st.lists(st.text()))
 def test_values__anything_else__is_refused_in_words(value: object) -> None:
-    for parse in (duration, size, remote_url, proxy_url):
+    for parse in (duration, size, remote_url, proxy_url, name_glob):
         try:
             parse(value)
         except Wrong as exc:
             assert str(exc).isprintable()  # noqa: PT017 (the other way out of the property)
+
+
+@given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True), st.integers(0, 20))
+def test_name_glob__made_of_a_name__matches_it_however_it_is_spelled(name: str, at: int) -> None:
+    assert fnmatchcase(normalised(name), name_glob(name))
+    start = name[: 1 + at]
+    assert not start[-1].isalnum() or fnmatchcase(normalised(name), name_glob(f"{start}*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "glob"),
+    [("Acme", "acme"), ("acme_*", "acme-*"), ("a.-_B?", "a-b?"), ("*", "*"), ("[A-C]x_[!0-9]*", "[a-c]x-[!0-9]*")],
+)
+def test_name_glob__is_normalised(text: str, glob: str) -> None:
+    assert name_glob(text) == glob
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,20 @@ import yaml
 from pyproxy.config import (
     DistributionConfig,
     Flags,
+    GuardConfig,
     RemoteConfig,
     ServerConfig,
     StorageConfig,
     TlsConfig,
     load,
+    warnings,
 )
 from tests.ladder import ROOT
 
 _UPSTREAM = Flags(upstream="https://index.example/simple/")
 
 # The names of the fields that the file spells otherwise, or that come from elsewhere.
-_NOT_KEYS = {"name", "machine", "contents"}
+_NOT_KEYS = {"name", "machine", "contents", "users"}
 _SPELLED = {"remotes": "remote"}
 
 
@@ -35,19 +37,21 @@ def _keys(kind: type[Any]) -> set[str]:  # Any: one of the configuration's datac
 def test_full_yaml__shows_every_key() -> None:
     full = yaml.safe_load((ROOT / "config" / "full.yaml").read_text("utf-8"))
 
-    assert set(full) == {"server", "storage", "remotes", "distributions"}
+    assert set(full) == {"server", "storage", "remotes", "repositories", "guards", "distributions"}
     assert set(full["server"]) == _keys(ServerConfig)
     assert set(full["storage"]) == _keys(StorageConfig)
     assert set(full["remotes"]["public"]) == _keys(RemoteConfig)
     assert set(full["remotes"]["public"]["tls"]) == _keys(TlsConfig)
+    assert set(full["guards"]["staff"]) == _keys(GuardConfig)
     assert set(full["distributions"]["main"]) == _keys(DistributionConfig)
 
 
 def test_full_yaml__shows_the_defaults(tmp_path: Path) -> None:
     least = tmp_path / "least.yaml"
-    least.write_text("remotes: {public: {}}\ndistributions: {main: {remote: public}}\n")
+    least.write_text("guards: {staff: {}}\n")
 
-    # Two configurations are equal where they mean the same, wherever they were read.
+    # Two configurations are equal where they mean the same, wherever they were read: but for the guard, which stands
+    # before nothing, the file says what pyproxy does without any.
     assert load(ROOT / "config" / "full.yaml", flags=_UPSTREAM) == load(least, flags=_UPSTREAM)
 
 
@@ -63,3 +67,4 @@ def test_config__example__is_accepted(name: str, tmp_path: Path, monkeypatch: py
     config = load(example, flags=_UPSTREAM)
 
     assert config.distributions
+    assert warnings(config) == []

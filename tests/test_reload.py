@@ -176,7 +176,7 @@ async def test_wrong_file__changes_nothing_and_tells_each_mistake_once(
 ) -> None:
     async with watching(tmp_path, text()) as daemon:
         before = daemon.watch.current
-        daemon.write("server: {listn: x}\nremotes: {r: {ttl: y}}\nguards: {}\ndistributions: {d: {remote: r}}\n")
+        daemon.write("server: {listn: x}\nremotes: {r: {ttl: y}}\nfilters: {}\ndistributions: {d: {remote: r}}\n")
         await daemon.next_failure()
         assert daemon.watch.current is before
         assert not daemon.watch._changed()
@@ -186,7 +186,7 @@ async def test_wrong_file__changes_nothing_and_tells_each_mistake_once(
         assert daemon.loads == 2
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert told[0] == "the new configuration is wrong, the old one stays in use:"
-    assert [line.split(": ")[1] for line in told[1:4]] == ["server.listn", "remotes.r.ttl", "guards"]
+    assert [line.split(": ")[1] for line in told[1:4]] == ["server.listn", "remotes.r.ttl", "filters"]
 
 
 async def test_missing_secret__that_appears__is_taken_up(tmp_path: Path) -> None:
@@ -237,14 +237,18 @@ async def test_file_that_is_written_all_the_time__is_read_at_last(tmp_path: Path
 async def test_keys_that_take_a_restart__keep_their_values_and_the_rest_is_applied(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with watching(tmp_path, text(server="{listen: '127.0.0.1:1'}", storage="{path: /old}")) as daemon:
-        daemon.write(text("1m", server="{listen: '127.0.0.1:2', request_timeout: 5s}", storage="{path: /new}"))
+    async with watching(
+        tmp_path, text(server="{listen: '127.0.0.1:1', max_upload_size: 1MiB}", storage="{path: /old}")
+    ) as daemon:
+        server = "{listen: '127.0.0.1:2', request_timeout: 5s, max_upload_size: 2MiB}"
+        daemon.write(text("1m", server=server, storage="{path: /new}"))
         found = await daemon.next_applied()
         assert (str(found.server.listen), str(found.storage.path)) == ("127.0.0.1:1", "/old")
-        assert (ttl(found), found.server.request_timeout) == (60, 5)
+        assert (ttl(found), found.server.request_timeout, found.server.max_upload_size) == (60, 5, 1 << 20)
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told == [
         f"{daemon.path}:1: server.listen: takes a restart to become 127.0.0.1:2; it stays 127.0.0.1:1 until then",
+        f"{daemon.path}:1: server.max_upload_size: takes a restart to become 2097152; it stays 1048576 until then",
         f"{daemon.path}:2: storage.path: takes a restart to become /new; it stays /old until then",
     ]
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pyproxy.errors import RemoteFailed
 from pyproxy.singleflight import Flights
 
 
@@ -97,3 +98,35 @@ async def test_close__cancels_what_is_under_way() -> None:
     await flights.close()
 
     assert task.cancelled()
+
+
+async def test_contains__only_while_under_way() -> None:
+    flights: Flights[str, str] = Flights()
+    gate = asyncio.Event()
+
+    async def call() -> str:
+        await gate.wait()
+        return "here"
+
+    task = flights.join("a", call)
+    assert "a" in flights
+    gate.set()
+    await task
+    await asyncio.sleep(0)
+    assert "a" not in flights
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), RemoteFailed("far", "down")])
+async def test_flight__fails_after_all_have_gone__is_told_of_where_it_is_a_bug(
+    caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    flights: Flights[str, str] = Flights()
+
+    async def call() -> str:
+        raise error
+
+    task = flights.join("a", call)
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+
+    assert [record.levelname for record in caplog.records] == (["ERROR"] if isinstance(error, ValueError) else [])

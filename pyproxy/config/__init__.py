@@ -1,20 +1,23 @@
 """YAML to a frozen Config: every mistake reported at once, with file and line. Builds nothing live.
 
 `load` is the way in; `settings` holds the values that everything else is built from. Below them: `located` (YAML with
-its lines), `section` (a mapping read key by key), `values` and `addresses` (what a right value is), `reading` (files
-and secrets), `remotes` and `distributions` (a section each), `loading` (all of it together), `showing` (back to
-text).
+its lines), `section` (a mapping read key by key), `values`, `addresses` and `htpasswd` (what a right value is),
+`reading` (files and secrets), `remotes`, `repositories`, `guards` and `distributions` (a section each), `loading` (all
+of it together), `showing` (back to text), `doubts` (what may be a mistake).
 """
 
 from __future__ import annotations
 
 from pyproxy.config.addresses import Listen, UnixListen
+from pyproxy.config.doubts import warnings
 from pyproxy.config.loading import EMBEDDED, WrongConfig, find, load, loops
 from pyproxy.config.reading import stamp_of
 from pyproxy.config.settings import (
     Config,
     DistributionConfig,
     Flags,
+    GuardConfig,
+    Merge,
     Policy,
     RemoteConfig,
     ServerConfig,
@@ -22,7 +25,7 @@ from pyproxy.config.settings import (
     StorageConfig,
     TlsConfig,
 )
-from pyproxy.config.showing import describe, warnings
+from pyproxy.config.showing import describe
 from pyproxy.secret import Secret
 
 __all__ = [
@@ -30,7 +33,9 @@ __all__ = [
     "Config",
     "DistributionConfig",
     "Flags",
+    "GuardConfig",
     "Listen",
+    "Merge",
     "Policy",
     "RemoteConfig",
     "Secret",

@@ -1,35 +1,54 @@
-"""The section `distributions`: which remotes are served together, and under which base path."""
+"""The section `distributions`: which remotes and which local content are served together, where, and to whom."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import cast
 
 from pyproxy.config import values
 from pyproxy.config.remotes import as_name
-from pyproxy.config.section import Section, nearest
-from pyproxy.config.settings import DistributionConfig, RemoteConfig
+from pyproxy.config.section import Section, one_of_those
+from pyproxy.config.settings import DistributionConfig, Merge
 from pyproxy.config.values import Wrong
 
-KEYS = ("base_path", "remote", "hidden", "labels", "default")
-LATER_KEYS = (
+KEYS = (
+    "base_path",
+    "remote",
     "repository",
     "repository_version",
     "allow_uploads",
     "merge",
     "private",
     "content_guard",
-    "filters",
+    "hidden",
+    "labels",
+    "default",
 )
-_ALSO_CALLED = {"remotes": "remote", "path": "base_path", "url": "base_path"}
+LATER_KEYS = ("filters",)
+_ALSO_CALLED = {
+    "remotes": "remote",
+    "path": "base_path",
+    "url": "base_path",
+    "repositories": "repository",
+    "version": "repository_version",
+    "uploads": "allow_uploads",
+    "guard": "content_guard",
+}
 
 _BASE_PATH = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*\Z", re.ASCII)
 _LONGEST_BASE_PATH = 200
+_LAST_VERSION = (1 << 31) - 1
 
 
-def read_distributions(distributions: Section, remotes: Mapping[str, RemoteConfig]) -> dict[str, DistributionConfig]:
-    """Every distribution, the mistaken ones too; exactly one of several may be the default, a single one is."""
+def read_distributions(
+    distributions: Section, remotes: Collection[str], repositories: Collection[str], guards: Collection[str]
+) -> dict[str, DistributionConfig]:
+    """Every distribution, the mistaken ones too; exactly one of several may be the default, a single one is.
+
+    What they are made of is given by name.
+    """
     found: dict[str, DistributionConfig] = {}
     for name in distributions:
         wrong = as_name(name)
@@ -40,10 +59,17 @@ def read_distributions(distributions: Section, remotes: Mapping[str, RemoteConfi
             name=name,
             base_path=section.value("base_path", _base_path, name),
             remotes=_remotes(section, remotes),
+            repository=section.value("repository", one_of_those("repository", repositories), None),
+            repository_version=section.value("repository_version", values.whole(1, _LAST_VERSION), None),
+            allow_uploads=section.value("allow_uploads", values.boolean, default=False),
+            merge=cast("Merge", section.value("merge", values.choice("ahead", "shadow"), "ahead")),
+            private=section.values("private", values.name_glob, single=True) or (),
+            content_guard=section.value("content_guard", one_of_those("guard", guards), None),
             hidden=section.value("hidden", values.boolean, default=False),
             labels=_labels(section.section("labels")),
             default=section.value("default", values.boolean, default=False),
         )
+        _refuse_unkept(section, found[name])
     _refuse_overlaps(distributions, found)
     _refuse_two_defaults(distributions, found)
     if len(found) == 1:
@@ -63,27 +89,31 @@ def _base_path(raw: object) -> str:
     raise Wrong(expected + values.instead_of(raw))
 
 
-def _remotes(section: Section, remotes: Mapping[str, RemoteConfig]) -> tuple[str, ...]:
+def _remotes(section: Section, remotes: Collection[str]) -> tuple[str, ...]:
     seen: set[str] = set()
+    there = one_of_those("remote", remotes)
 
     def known(raw: object) -> str:
-        name = values.text(raw)
-        if name not in remotes:
-            meant = nearest(name, remotes)
-            there = f"did you mean {meant}?" if meant else f"there is {values.one_of(list(remotes)) or 'none'}"
-            raise Wrong(f"no remote is called {values.as_key(name)}; {there}")
+        name = there(raw)
         if name in seen:
             raise Wrong(f"names {name} twice")
         seen.add(name)
         return name
 
-    if not section.has("remote"):
-        section.wrong("remote", "must name a remote, or several in a list")
-        return ()
-    names = section.values("remote", known, single=True) or ()
-    if section.is_empty("remote"):
-        section.wrong("remote", "must name at least one remote")
-    return names
+    names = section.values("remote", known, single=True)
+    if (names is None or section.is_empty("remote")) and not section.has("repository"):
+        section.wrong("remote", "must name a remote, or several in a list, where there is no repository")
+    return names or ()
+
+
+def _refuse_unkept(section: Section, distribution: DistributionConfig) -> None:
+    """What only a repository gives a meaning to."""
+    if section.has("repository"):
+        return
+    if section.has("repository_version"):
+        section.wrong("repository_version", "needs a repository beside it")
+    if distribution.allow_uploads:
+        section.wrong("allow_uploads", "needs a repository beside it, to keep what is uploaded")
 
 
 def _labels(labels: Section) -> Mapping[str, str]:

@@ -9,11 +9,15 @@ from typing import TypeVar
 
 from pyproxy.config import addresses, values
 from pyproxy.config.addresses import Address, Listen, UnixListen
+from pyproxy.config.distributions import KEYS as DISTRIBUTION_KEYS
 from pyproxy.config.distributions import read_distributions
+from pyproxy.config.guards import KEYS as GUARD_KEYS
+from pyproxy.config.guards import read_guards
 from pyproxy.config.located import LARGEST_FILE, Entry, Located, read_yaml
 from pyproxy.config.reading import Files
 from pyproxy.config.remotes import FILTER_KEYS, Fallback, read_remotes
 from pyproxy.config.remotes import KEYS as REMOTE_KEYS
+from pyproxy.config.repositories import read_repositories
 from pyproxy.config.section import NOT_SUPPORTED, Mistakes, Section, as_mapping
 from pyproxy.config.settings import Config, Flags, ServerConfig, Stamp, StorageConfig
 from pyproxy.config.values import Wrong
@@ -28,17 +32,22 @@ EMBEDDED = "embedded default"
 _SYSTEM = Path("/etc/pyproxy")
 _FILE = "pyproxy.yaml"
 
-_SECTIONS = ("server", "storage", "remotes", "distributions")
-_LATER_SECTIONS = ("repositories", "guards")
+_MAIN = "main"
+"""The distribution, and its repository, of a file that declares none."""
+
+_SECTIONS = ("server", "storage", "remotes", "repositories", "guards", "distributions")
 _SERVER_KEYS = ("listen", "workers", "public_url", "request_timeout", "max_upload_size", "watch_config")
 _STORAGE_KEYS = ("path", "max_cache_size")
 _ELSEWHERE = {
+    **{key: f"distributions.NAME.{key}" for key in DISTRIBUTION_KEYS},
+    **{key: f"guards.NAME.{key}" for key in GUARD_KEYS},
     **{key: f"server.{key}" for key in _SERVER_KEYS},
     **{key: f"storage.{key}" for key in _STORAGE_KEYS},
     **{key: f"remotes.NAME.{key}" for key in (*REMOTE_KEYS, *FILTER_KEYS)},
     "remote": "remotes",
+    "repository": "repositories",
+    "guard": "guards",
     "distribution": "distributions",
-    "base_path": "distributions.NAME.base_path",
 }
 _ALSO_CALLED = {
     "host": "listen",
@@ -78,7 +87,9 @@ def load(
     """The configuration in the file, or the embedded default where `path` is None.
 
     Flags win over the file. Without a section `distributions` there is one, `main`, over the remotes declared, in their
-    order; without those too, as in an empty file, over the machine's own index. `machine` is called once at most, and
+    order; without those too, as in an empty file, over the machine's own index. Its local content, which takes no
+    uploads, is the repository `main`, declared or not; where others are declared and it is not, the only one of them,
+    and none of several, as nothing tells which is meant. `machine` is called once at most, and
     only where a remote has no url and no flag gives one; it blocks. `env` is the environment that secrets and the
     folders of the user come from.
 
@@ -137,21 +148,28 @@ class _Loading:
         self._machine = machine
 
     def config(self, entries: Mapping[str, Entry]) -> Config:
-        top = Section(self._mistakes, entries, known=_SECTIONS, later=_LATER_SECTIONS, elsewhere=_ELSEWHERE)
+        top = Section(self._mistakes, entries, known=_SECTIONS, elsewhere=_ELSEWHERE)
         server = self._server(top.section("server", _SERVER_KEYS, elsewhere=_ALSO_CALLED))
         storage = self._storage(top.section("storage", _STORAGE_KEYS))
         upstream = self._flag("--upstream", self._flags.upstream, addresses.with_userinfo, None)
-        declared, distributions = top.section("remotes"), top.section("distributions")
+        declared, local, distributions = (top.section(it) for it in ("remotes", "repositories", "distributions"))
         if not len(declared) and not len(distributions):
             declared = Section(self._mistakes, {"public": _EMPTY}, path="remotes")
+        if not len(local) and not len(distributions):
+            local = Section(self._mistakes, {_MAIN: _EMPTY}, path="repositories")
         remotes = read_remotes(declared, self._files, Fallback(self._files, upstream, self._machine))
+        repositories = read_repositories(local)
+        guards = read_guards(top.section("guards"), self._files)
         if not len(distributions):
-            distributions = Section(self._mistakes, {"main": _over(list(remotes))}, path="distributions")
+            main = _over(list(remotes), _of(repositories))
+            distributions = Section(self._mistakes, {_MAIN: main}, path="distributions")
         config = Config(
             server=server,
             storage=storage,
             remotes=remotes,
-            distributions=read_distributions(distributions, remotes),
+            repositories=repositories,
+            guards=guards,
+            distributions=read_distributions(distributions, remotes, repositories, guards),
             source=self._mistakes.source,
             files=self._files.stamps,
             lines=self._mistakes.lines,
@@ -202,10 +220,18 @@ class _Loading:
 _EMPTY = Entry(0, Located({}, 0))
 
 
-def _over(remotes: list[str]) -> Entry:
-    """A distribution of these remotes, as if the file had it."""
+def _over(remotes: list[str], repository: str | None) -> Entry:
+    """A distribution of these, as if the file had it."""
     names = Located([Located(name, 0) for name in remotes], 0)
-    return Entry(0, Located({"remote": Entry(0, names)}, 0))
+    local = Located(repository, 0)
+    return Entry(0, Located({"remote": Entry(0, names), "repository": Entry(0, local)}, 0))
+
+
+def _of(repositories: tuple[str, ...]) -> str | None:
+    """The one that a distribution is of which no file declares."""
+    if _MAIN in repositories:
+        return _MAIN
+    return repositories[0] if len(repositories) == 1 else None
 
 
 def _workers(raw: object) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypeVar
 
 from pyproxy.config.located import Entry, Located, join
-from pyproxy.config.values import Wrong, instead_of
+from pyproxy.config.values import Wrong, as_key, instead_of, one_of, text
 
 T = TypeVar("T")
 
@@ -18,6 +18,9 @@ NOT_SUPPORTED = "not supported by this version of pyproxy"
 
 # Below this likeness a guess is a riddle; then the keys there are say more.
 _ALIKE = 0.55
+
+# More names than these are no answer to what else could stand there.
+_MOST_TOLD = 10
 
 
 class Mistakes:
@@ -179,10 +182,32 @@ def nearest(name: str, names: Collection[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
+def one_of_those(kind: str, names: Collection[str]) -> Callable[[object], str]:
+    """A parser of the name of something that stands elsewhere in the file: a remote, a repository, a guard."""
+
+    def parse(value: object) -> str:
+        name = text(value)
+        if name not in names:
+            raise Wrong(f"no {kind} is called {as_key(name)}; {instead_of_name(name, names)}")
+        return name
+
+    return parse
+
+
+def instead_of_name(name: str, names: Collection[str]) -> str:
+    """What was probably meant by a name that nothing has, or else what there is."""
+    meant = nearest(name, names)
+    if meant is not None:
+        return f"did you mean {as_key(meant)}?"
+    if len(names) > _MOST_TOLD:
+        return f"there are {len(names)} others"
+    return f"there is {one_of([as_key(it) for it in names]) or 'none'}"
+
+
 def _unknown(key: str, known: Collection[str], elsewhere: Mapping[str, str]) -> str:
     if key in elsewhere:
         return f"unknown key; did you mean {elsewhere[key]}?"
     meant = nearest(key, known)
     if meant is not None:
         return f"unknown key; did you mean {meant}?"
-    return f"unknown key; here may stand {', '.join(sorted(known))}"
+    return f"unknown key; here may stand {', '.join(sorted(known)) or 'none so far'}"

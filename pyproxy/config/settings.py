@@ -14,6 +14,7 @@ from pyproxy.config.addresses import Listen, UnixListen
 from pyproxy.secret import Secret
 
 Policy: TypeAlias = Literal["on_demand", "streamed", "offline"]
+Merge: TypeAlias = Literal["ahead", "shadow"]
 
 _LISTEN = Listen("127.0.0.1", 7974)
 _DAY = 86400.0
@@ -101,12 +102,38 @@ class RemoteConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig:
+    """One of `guards`. `read` and `upload` hold names of tokens and users; `read` None stands for everybody.
+
+    `tokens` are SHA-256 digests in hexadecimal, by name. `users` are the bcrypt hashes that the file `htpasswd` held
+    when it was read, by user name: a password changed makes another value.
+    """
+
+    name: str
+    read: frozenset[str] | None = None
+    upload: frozenset[str] = frozenset()
+    tokens: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    htpasswd: Path | None = None
+    users: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DistributionConfig:
-    """One of `distributions`, served at `/pypi/{base_path}/`; `remotes` are names, in the order they are asked."""
+    """One of `distributions`, served at `/pypi/{base_path}/`; `remotes` are names, in the order they are asked.
+
+    It has a remote, a repository, or both. `repository_version` None stands for the latest; `private` are globs over
+    normalised project names (for `fnmatch.fnmatchcase`), themselves normalised.
+    """
 
     name: str
     base_path: str
     remotes: tuple[str, ...]
+    repository: str | None = None
+    repository_version: int | None = None
+    allow_uploads: bool = False
+    merge: Merge = "ahead"
+    private: tuple[str, ...] = ()
+    content_guard: str | None = None
     hidden: bool = False
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     default: bool = False
@@ -124,6 +151,8 @@ class Config:
     server: ServerConfig
     storage: StorageConfig
     remotes: Mapping[str, RemoteConfig] = field(hash=False)
+    repositories: tuple[str, ...] = ()
+    guards: Mapping[str, GuardConfig] = field(default_factory=dict, hash=False)
     distributions: Mapping[str, DistributionConfig] = field(hash=False)
     source: str = field(compare=False)
     files: Mapping[Path, Stamp | None] = field(default_factory=dict, compare=False)
@@ -133,4 +162,5 @@ class Config:
         """`FILE:LINE` of a key, or of the nearest one above it that the file has."""
         while path and path not in self.lines:
             path = path.rpartition(".")[0]
-        return f"{self.source}:{self.lines[path]}" if path else self.source
+        line = self.lines.get(path, 0)  # 0: no line of the file says it
+        return f"{self.source}:{line}" if line else self.source

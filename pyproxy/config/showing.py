@@ -1,21 +1,19 @@
-"""A configuration for people: what it resolves to, without a secret in it, and what they may not have meant."""
+"""A configuration for people: what it resolves to, every default written out, without a secret in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
-from pyproxy.config.addresses import Listen, is_loopback, without_userinfo
-from pyproxy.config.settings import Config, DistributionConfig, RemoteConfig, TlsConfig
+from pyproxy.config.addresses import without_userinfo
+from pyproxy.config.settings import Config, DistributionConfig, GuardConfig, RemoteConfig, TlsConfig
 from pyproxy.config.values import show_duration, show_size
 from pyproxy.secret import Secret
 
 
 def describe(config: Config) -> str:
-    """The whole configuration as YAML, every default written out, every secret as `***`."""
+    """The whole configuration as YAML, every default written out; secrets and what is made of them as `***`."""
     server, storage = config.server, config.storage
     machine = [name for name, remote in config.remotes.items() if remote.machine]
     # Any: a tree of plain values, as YAML knows them.
@@ -30,6 +28,8 @@ def describe(config: Config) -> str:
         },
         "storage": {"path": str(storage.path), "max_cache_size": show_size(storage.max_cache_size)},
         "remotes": {name: _remote(remote) for name, remote in config.remotes.items()},
+        "repositories": {name: {} for name in config.repositories},
+        "guards": {name: _guard(guard) for name, guard in config.guards.items()},
         "distributions": {name: _distribution(it) for name, it in config.distributions.items()},
     }
     head = [f"# {config.source}", *(f"# {name}: the index that pip on this machine uses" for name in machine)]
@@ -64,10 +64,26 @@ def _tls(tls: TlsConfig) -> dict[str, Any]:  # Any: as above
     return {**{name: None if path is None else str(path) for name, path in paths.items()}, "verify": tls.verify}
 
 
+def _guard(guard: GuardConfig) -> dict[str, Any]:  # Any: as above
+    return {
+        "read": None if guard.read is None else sorted(guard.read),
+        "upload": sorted(guard.upload),
+        # Hashes, and yet good for guessing at what somebody chose instead of `pyproxy token`.
+        "tokens": dict.fromkeys(guard.tokens, "***"),
+        "htpasswd": None if guard.htpasswd is None else str(guard.htpasswd),
+    }
+
+
 def _distribution(distribution: DistributionConfig) -> dict[str, Any]:  # Any: as above
     return {
         "base_path": distribution.base_path,
-        "remote": list(distribution.remotes),
+        "remote": list(distribution.remotes) or None,
+        "repository": distribution.repository,
+        "repository_version": distribution.repository_version,
+        "allow_uploads": distribution.allow_uploads,
+        "merge": distribution.merge,
+        "private": list(distribution.private),
+        "content_guard": distribution.content_guard,
         "hidden": distribution.hidden,
         "labels": dict(distribution.labels),
         "default": distribution.default,
@@ -76,36 +92,3 @@ def _distribution(distribution: DistributionConfig) -> dict[str, Any]:  # Any: a
 
 def _secret(secret: Secret | None) -> str | None:
     return None if secret is None else str(secret)
-
-
-def warnings(config: Config) -> list[str]:
-    """What works and may still be a mistake, one line each: `FILE:LINE: path.to.key: message`."""
-    found: list[str] = []
-
-    def warn(path: str, message: str) -> None:
-        found.append(f"{config.where(path)}: {path}: {message}")
-
-    listen = config.server.listen
-    if isinstance(listen, Listen) and not is_loopback(listen.host):
-        warn("server.listen", f"{listen} is open to other machines: whoever reaches it can read all that is served")
-    for name, remote in config.remotes.items():
-        for key, message in _remote_warnings(remote).items():
-            warn(f"remotes.{name}.{key}", message)
-    used = {name for distribution in config.distributions.values() for name in distribution.remotes}
-    for name in config.remotes:
-        if name not in used:
-            warn(f"remotes.{name}", "no distribution asks this remote")
-    if not any(distribution.default for distribution in config.distributions.values()):
-        warn("distributions", "none has default: true, so that nothing is served at /simple/")
-    return found
-
-
-def _remote_warnings(remote: RemoteConfig) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    host = urlsplit(remote.url).hostname or ""
-    secret = "password" if remote.password else "username" if remote.username else "headers" if remote.headers else None
-    if secret and remote.url.startswith("http:") and not is_loopback(host):
-        found[secret] = f"is sent to {host} unencrypted: its url is an http:// one"
-    if not remote.tls.verify and remote.url.startswith("https:"):
-        found["tls.verify"] = f"whoever stands between here and {host} can change every file"
-    return found

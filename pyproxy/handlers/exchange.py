@@ -22,6 +22,12 @@ class Exchange:
     sent: int = 0
     """Bytes of the body that went out."""
 
+    def kept_by(self, cache_control: str) -> str:
+        """The directives, for the client's own cache alone where a guard is in front (RFC 9111 §3.5)."""
+        if self.distribution is None or not self.distribution.is_guarded:
+            return cache_control
+        return f"private, {cache_control.removeprefix('public, ')}"
+
     @property
     def is_head(self) -> bool:
         return self.request.method == "HEAD"

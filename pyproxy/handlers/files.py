@@ -7,15 +7,15 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from pyproxy.arrival import Arrival, Reader
-from pyproxy.errors import FileUnknown, PyproxyError, StoreTrouble
+from pyproxy.arrival import HOLD_BACK, Arrival, Reader
+from pyproxy.errors import FileUnknown, StoreTrouble
 from pyproxy.handlers.conditions import Conditions, Verdict, verdict, wanted_range
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.guard import refusal
 from pyproxy.handlers.ranges import ByteRange, Unsatisfiable, Whole, ranges_of, unsatisfied
-from pyproxy.handlers.respond import SMALL, head_only, send_range, send_ranges, send_whole
-from pyproxy.handlers.send import Outlet, cut
+from pyproxy.handlers.respond import head_only, send_range, send_ranges, send_whole
+from pyproxy.handlers.send import BROKEN, CLIENT_GONE, Outlet, cut
 from pyproxy.index.protocol import Content, FileRef, OfferedFile
 from pyproxy.model import as_filename, package_type
 from pyproxy.site import Distribution
@@ -54,7 +54,7 @@ async def file(exchange: Exchange, distribution: Distribution, source: str, path
         case _:
             content = await offered.archive()
     exchange.result = content.result
-    headers = _headers(content.etag, lasting=content.lasting, companion=companion)
+    headers = _headers(exchange, content.etag, lasting=content.lasting, companion=companion)
     return await _send(exchange, content, asked, headers)
 
 
@@ -63,7 +63,7 @@ async def _without_bytes(exchange: Exchange, offered: OfferedFile, asked: Condit
     if not exchange.is_head and asked.if_none_match is None and asked.if_match is None:
         return None
     facts = await offered.facts(size=False)
-    headers = _headers(facts.etag, lasting=facts.lasting, companion="")
+    headers = _headers(exchange, facts.etag, lasting=facts.lasting, companion="")
     exchange.result = "hit" if facts.stored else "miss"
     if facts.etag is not None and (refused := _precondition(asked, facts.etag, headers)) is not None:
         return refused
@@ -87,7 +87,6 @@ async def _send(exchange: Exchange, content: Content, asked: Conditions, headers
         raise FileUnknown("there are no bytes of it")
     if (refused := _precondition(asked, headers.get("ETag", ""), headers)) is not None:
         return refused
-    exchange.sent = 0 if exchange.is_head else len(content.body)
     return web.Response(body=content.body, headers=headers)
 
 
@@ -122,8 +121,9 @@ async def _send_arrival(
             if len(ranges) > 1:
                 return await _ranges_of_arrival(exchange, arrival, ranges, headers)
             part = ranges[0]
-    if (total is not None and total <= SMALL) or (part is not None and part.length <= SMALL):
-        # Short answers wait for the verdict on the whole: so a wrong file is a clear 502 and not a broken body.
+    if total is not None and total <= HOLD_BACK:
+        # A short file waits for the verdict on the whole: so a wrong one is a clear 502 and not a broken body. A short
+        # part of a long one does not: where the disk is full, its bytes would be gone by then.
         await arrival.whole()
     status = 200
     if part is not None:
@@ -142,8 +142,9 @@ async def _send_arrival(
     start, end = (part.start, part.stop) if part is not None else (0, total)
     try:
         await outlet.from_arrival(arrival, reader, start, end, chunked=length is None)
-    except (PyproxyError, ConnectionError, OSError) as exc:
-        exchange.result = "error"
+    except BROKEN as exc:
+        if not isinstance(exc, CLIENT_GONE):
+            exchange.result = "error"
         cut(exchange.request)
         raise ConnectionResetError(str(exc)) from exc
     finally:
@@ -166,10 +167,10 @@ async def _ranges_of_arrival(
         os.close(fd)
 
 
-def _headers(etag: str | None, *, lasting: bool, companion: str) -> dict[str, str]:
+def _headers(exchange: Exchange, etag: str | None, *, lasting: bool, companion: str) -> dict[str, str]:
     headers = {
         "Content-Type": "text/plain; charset=utf-8" if companion else "application/octet-stream",
-        "Cache-Control": LASTING if lasting else PASSING,
+        "Cache-Control": exchange.kept_by(LASTING if lasting else PASSING),
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
     }

@@ -6,11 +6,13 @@ from aiohttp import web
 
 from pyproxy.errors import (
     BadName,
+    BlobDamaged,
     NotCached,
     NotThere,
     PyproxyError,
     RemoteFailed,
     StoreTrouble,
+    VersionUnknown,
     Withheld,
 )
 from pyproxy.metrics import Result
@@ -27,7 +29,11 @@ _TABLE: tuple[tuple[type[PyproxyError], int, Result], ...] = (
     (Withheld, 403, "denied"),
     (RemoteFailed, 502, "error"),
     (NotCached, 503, "error"),
+    # Only what was uploaded comes here: it is nowhere else to be had, and no 404 may send a client to other indexes.
+    (BlobDamaged, 500, "error"),
     (StoreTrouble, 503, "error"),
+    # A distribution pinned to a version that is not there: a fault of the configuration, not of who asks.
+    (VersionUnknown, 503, "error"),
 )
 
 
@@ -38,7 +44,7 @@ def answer_to(error: PyproxyError) -> tuple[web.Response, Result]:
             headers = {}
             if isinstance(error, RemoteFailed):
                 headers["Proxy-Status"] = PROXY_STATUS
-            if isinstance(error, StoreTrouble):
+            if status == 503 and isinstance(error, StoreTrouble):  # noqa: PLR2004 - the table's
                 headers["Retry-After"] = RETRY_AFTER
             return refusal(status, str(error), headers), result
     return refusal(500, "internal error"), "error"

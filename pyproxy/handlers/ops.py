@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from pyproxy.auth import Decision
+from pyproxy.handlers.access import may
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import RETRY_AFTER, refusal
 from pyproxy.metrics import CONTENT_TYPE
@@ -18,12 +21,14 @@ NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 async def metrics(exchange: Exchange) -> web.StreamResponse:
     """`/metrics`: Prometheus' text format."""
-    return _answer(exchange, exchange.site.exposition(), CONTENT_TYPE)
+    # With fifty distributions it takes 80 ms.
+    text = await asyncio.to_thread(exchange.site.exposition)
+    return _answer(text, CONTENT_TYPE)
 
 
-async def health(exchange: Exchange) -> web.StreamResponse:
+async def health(_: Exchange) -> web.StreamResponse:
     """`/healthz`: the process is alive and its loop turns."""
-    return _answer(exchange, b"ok\n", TEXT)
+    return _answer(b"ok\n", TEXT)
 
 
 async def readiness(exchange: Exchange) -> web.StreamResponse:
@@ -32,18 +37,21 @@ async def readiness(exchange: Exchange) -> web.StreamResponse:
     if trouble is not None:
         exchange.result = "error"
         return refusal(503, trouble, {"Retry-After": RETRY_AFTER})
-    return _answer(exchange, b"ready\n", TEXT)
+    return _answer(b"ready\n", TEXT)
 
 
 async def distributions(exchange: Exchange) -> web.StreamResponse:
     """`/distributions`: those that are no secret, as JSON."""
     site = exchange.site
-    shown = [_described(site, distribution) for distribution in site.distributions.values() if not distribution.hidden]
-    return _answer(exchange, msgspec.json.encode(shown) + b"\n", "application/json")
+    shown = [
+        _described(site, distribution)
+        for distribution in site.distributions.values()
+        if not distribution.hidden and await may(exchange.request, distribution, "read") is Decision.ALLOWED
+    ]
+    return _answer(msgspec.json.encode(shown) + b"\n", "application/json")
 
 
-def _answer(exchange: Exchange, body: bytes, content_type: str) -> web.Response:
-    exchange.sent = 0 if exchange.is_head else len(body)
+def _answer(body: bytes, content_type: str) -> web.Response:
     return web.Response(body=body, headers={**NO_STORE, "Content-Type": content_type})
 
 
@@ -53,13 +61,13 @@ def _described(site: Site, distribution: Distribution) -> dict[str, Any]:  # Any
         "name": distribution.name,
         "base_path": distribution.base_path,
         "base_url": f"{site.public_url or ''}/pypi/{distribution.base_path}/",
-        "remote": remotes[0] if len(remotes) == 1 else list(remotes),
-        "repository": None,
-        "repository_version": None,
-        "allow_uploads": False,
-        "content_guard": None,
+        "remote": remotes[0] if len(remotes) == 1 else list(remotes) or None,
+        "repository": distribution.repository,
+        "repository_version": distribution.pinned,
+        "allow_uploads": distribution.allow_uploads,
+        "content_guard": distribution.guard_name,
         "hidden": distribution.hidden,
         "labels": dict(distribution.labels),
-        "merge": "ahead",
-        "last_updated": None,
+        "merge": distribution.merge,
+        "last_updated": site.last_updated(distribution),
     }

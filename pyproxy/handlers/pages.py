@@ -15,13 +15,11 @@ from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.guard import refusal
 from pyproxy.handlers.respond import send_whole
+from pyproxy.index.patience import PATIENCE
 from pyproxy.model import File, ProjectName, as_project, version_of
 from pyproxy.renderings import Look
 from pyproxy.simple_api import Kind, negotiate
 from pyproxy.site import Distribution
-
-PATIENCE = 9.0
-"""Seconds in which a list is fetched and rendered: every page answer starts within 10 s."""
 
 SHORTEST = 0.5
 """Seconds left for the rendering where the fetching has taken all of them."""
@@ -42,7 +40,7 @@ async def project_list(exchange: Exchange, distribution: Distribution) -> web.St
     exchange.result = served.result
     coding = choose_coding(field(request, "Accept-Encoding"))
     rendered = await exchange.site.lists.get(served.value, patience=max(SHORTEST, latest - loop.time()))
-    headers = page_headers(rendered.etag(kind, coding), served.fresh_for)
+    headers = page_headers(exchange, rendered.etag(kind, coding), served.fresh_for)
     if if_none_match(field(request, "If-None-Match"), headers["ETag"]):
         return web.Response(status=304, headers=headers)
     headers["Content-Type"] = kind.content_type
@@ -75,30 +73,34 @@ async def project_page(
         coding,
         _provenance(exchange, distribution, project),
     )
-    headers = page_headers(rendering.etag(coding), served.fresh_for)
+    headers = page_headers(exchange, rendering.etag(coding), served.fresh_for)
     if if_none_match(field(request, "If-None-Match"), headers["ETag"]):
         return web.Response(status=304, headers=headers)
     headers["Content-Type"] = kind.content_type
     if coding != "identity":
         headers["Content-Encoding"] = coding
-    body = renderings.body(rendering, coding)
-    exchange.sent = 0 if exchange.is_head else len(body)
-    return web.Response(body=body, headers=headers)
+    return web.Response(body=renderings.body(rendering, coding), headers=headers)
 
 
-def page_headers(etag: str, fresh_for: float) -> dict[str, str]:
+def page_headers(exchange: Exchange, etag: str, fresh_for: float) -> dict[str, str]:
     """What every page answer says."""
     return {
         "ETag": etag,
-        "Cache-Control": keeps_for(fresh_for),
+        "Cache-Control": keeps_for(exchange, fresh_for),
         "Vary": VARY,
         "X-Content-Type-Options": "nosniff",
     }
 
 
-def keeps_for(fresh_for: float) -> str:
-    """The value of Cache-Control. A stale answer may not be kept: the next ask may find the remote well."""
-    return f"max-age={int(fresh_for)}" if fresh_for > 0 else "no-store"
+def keeps_for(exchange: Exchange, fresh_for: float) -> str:
+    """The value of Cache-Control. A stale answer may not be kept: the next ask may find the remote well.
+
+    Where uploads may come, a client asks each time (pip and uv obey it): an upload must be seen at once.
+    """
+    if fresh_for <= 0:
+        return "no-store"
+    always_asks = exchange.distribution is not None and exchange.distribution.always_asks
+    return exchange.kept_by("no-cache" if always_asks else f"max-age={int(fresh_for)}")
 
 
 def redirect(location: str, query: str = "") -> web.Response:
@@ -128,14 +130,18 @@ def _format(query: str) -> str | None:
     return None
 
 
-def _provenance(exchange: Exchange, distribution: Distribution, project: ProjectName) -> Callable[[File], str] | None:
+def _provenance(
+    exchange: Exchange, distribution: Distribution, project: ProjectName
+) -> Callable[[File], str | None] | None:
     """How a page names a file's provenance: PEP 740 wants it absolute, so only where public_url is set."""
     public_url = exchange.site.public_url
     if public_url is None:
         return None
 
-    def url(file: File) -> str:
-        version = version_of(file.filename, project) or "0"
+    def url(file: File) -> str | None:
+        version = version_of(file.filename, project)
+        if version is None:
+            return None  # the path has a version in it
         parts = quote(f"{project}/{version}/{file.filename}")
         return f"{public_url}/pypi/{distribution.base_path}/integrity/{parts}/provenance"
 

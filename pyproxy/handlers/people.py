@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor
 
 from aiohttp import web
 
@@ -10,8 +11,9 @@ from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.markup import CONTENT_SECURITY_POLICY
 from pyproxy.handlers.pages import redirect
-from pyproxy.handlers.web import DistributionView, distribution_page, project_page, root_page
-from pyproxy.model import as_project, normalised
+from pyproxy.handlers.search import matching
+from pyproxy.handlers.web import SHOWN_LIMIT, DistributionView, distribution_page, project_page, root_page
+from pyproxy.model import as_project
 from pyproxy.site import Distribution, Site
 
 HEADERS = {
@@ -22,14 +24,11 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-FOUND = 500
-"""Names that a search shows at the most."""
-
 
 async def root(exchange: Exchange) -> web.StreamResponse:
     """`/`: what is served, and how to use it."""
     site = exchange.site
-    return _page(exchange, root_page([_view(site, d) for d in site.distributions.values() if not d.hidden]))
+    return _page(root_page([_view(site, d) for d in site.distributions.values() if not d.hidden]))
 
 
 async def distribution(exchange: Exchange, asked: Distribution) -> web.StreamResponse:
@@ -39,12 +38,10 @@ async def distribution(exchange: Exchange, asked: Distribution) -> web.StreamRes
     trouble: str | None = None
     if query:
         try:
-            matches = await _search(asked, query)
+            matches = await _search(asked, query, exchange.site.machinery.search)
         except PyproxyError as exc:
             trouble = str(exc)
-    return _page(
-        exchange, distribution_page(_view(exchange.site, asked), query=query, matches=matches, trouble=trouble)
-    )
+    return _page(distribution_page(_view(exchange.site, asked), query=query, matches=matches, trouble=trouble))
 
 
 async def project(exchange: Exchange, asked: Distribution, name: str, *, slash: bool) -> web.StreamResponse:
@@ -57,27 +54,14 @@ async def project(exchange: Exchange, asked: Distribution, name: str, *, slash: 
     text = await asyncio.get_running_loop().run_in_executor(
         None, project_page, _view(exchange.site, asked), served.value
     )
-    return _page(exchange, text)
+    return _page(text)
 
 
-async def _search(asked: Distribution, query: str) -> list[str]:
+async def _search(asked: Distribution, query: str, executor: Executor) -> list[str]:
     lists = (await asked.index.projects()).value
-    wanted = normalised(query)
-
-    def scan() -> list[str]:
-        found: dict[str, str] = {}
-        for names in lists.values():
-            with names.path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    name = line.rstrip("\n")
-                    if wanted in normalised(name):
-                        found.setdefault(normalised(name), name)
-        # The name itself first, then those that begin with it, each group by name.
-        ranked = sorted(found, key=lambda name: (name != wanted, not name.startswith(wanted), name))
-        return [found[name] for name in ranked[: FOUND + 1]]
-
+    paths = [names.path for names in lists.values()]
     try:
-        return await asyncio.get_running_loop().run_in_executor(None, scan)
+        return await asyncio.get_running_loop().run_in_executor(executor, matching, paths, query, SHOWN_LIMIT + 1)
     except OSError as exc:  # replaced by a newer one just now, say
         raise StoreTrouble(f"the list of projects cannot be read: {exc.strerror}") from exc
 
@@ -94,7 +78,5 @@ def _view(site: Site, asked: Distribution) -> DistributionView:
     )
 
 
-def _page(exchange: Exchange, text: str) -> web.StreamResponse:
-    body = text.encode()
-    exchange.sent = 0 if exchange.is_head else len(body)
-    return web.Response(body=body, headers=HEADERS)
+def _page(text: str) -> web.StreamResponse:
+    return web.Response(body=text.encode(), headers=HEADERS)

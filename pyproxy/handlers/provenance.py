@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from aiohttp import web
@@ -16,6 +17,9 @@ from pyproxy.model import as_filename, as_project, printable, version_of
 from pyproxy.site import Distribution
 
 INTEGRITY = "application/vnd.pypi.integrity.v1+json"
+
+OFF_LOOP = 256 * 1024
+"""Bytes from which on a document is hashed in a thread: 256 KiB take 0.2 ms, a hop 0.1 ms."""
 
 
 async def provenance(
@@ -34,16 +38,20 @@ async def provenance(
     found = await offered.provenance()
     document = found.value
     exchange.result = found.result
-    etag = f'"{hashlib.sha256(document.body).hexdigest()[:40]}"'
+    etag = await _etag(document.body)
     headers = {
         "ETag": etag,
-        "Cache-Control": keeps_for(min(served.fresh_for, found.fresh_for)),
+        "Cache-Control": keeps_for(exchange, min(served.fresh_for, found.fresh_for)),
         "X-Content-Type-Options": "nosniff",
     }
     if if_none_match(field(exchange.request, "If-None-Match"), etag):
         return web.Response(status=304, headers=headers)
-    exchange.sent = 0 if exchange.is_head else len(document.body)
     return web.Response(body=document.body, headers={**headers, "Content-Type": _content_type(document)})
+
+
+async def _etag(body: bytes) -> str:
+    digest = hashlib.sha256(body) if len(body) < OFF_LOOP else await asyncio.to_thread(hashlib.sha256, body)
+    return f'"{digest.hexdigest()[:40]}"'
 
 
 def _content_type(document: Document) -> str:

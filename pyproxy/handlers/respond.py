@@ -9,7 +9,7 @@ from aiohttp import web
 from pyproxy.errors import BlobDamaged, StoreTrouble
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.ranges import ByteRange, multipart
-from pyproxy.handlers.send import Outlet, cut
+from pyproxy.handlers.send import BROKEN, CLIENT_GONE, Outlet, cut
 from pyproxy.model import Sha256
 
 SMALL = 64 * 1024
@@ -21,9 +21,7 @@ async def send_whole(exchange: Exchange, fd: int, size: int, headers: dict[str, 
     if exchange.is_head:
         return head_only(200, size, headers)
     if size <= SMALL:
-        body = _read(fd, 0, size)
-        exchange.sent = size
-        return web.Response(body=body, headers=headers)
+        return web.Response(body=_read(fd, 0, size), headers=headers)
     return await _stream(exchange, fd, [(b"", ByteRange(0, size))], status=200, length=size, headers=headers)
 
 
@@ -33,9 +31,7 @@ async def send_range(
     """206 with one range."""
     headers = {**headers, "Content-Range": part.content_range(size)}
     if part.length <= SMALL:
-        body = _read(fd, part.start, part.length)
-        exchange.sent = part.length
-        return web.Response(status=206, body=body, headers=headers)
+        return web.Response(status=206, body=_read(fd, part.start, part.length), headers=headers)
     return await _stream(exchange, fd, [(b"", part)], status=206, length=part.length, headers=headers)
 
 
@@ -89,8 +85,9 @@ async def _stream(
             await outlet.from_fd(fd, part.start, part.stop)
         if tail:
             await outlet.bytes(tail)
-    except OSError as exc:
-        exchange.result = "error"
+    except BROKEN as exc:
+        if not isinstance(exc, CLIENT_GONE):
+            exchange.result = "error"
         cut(exchange.request)
         raise ConnectionResetError(str(exc)) from exc
     finally:

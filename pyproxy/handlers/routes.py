@@ -10,8 +10,10 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from pyproxy.auth import Decision
 from pyproxy.errors import DistributionUnknown, NotThere
-from pyproxy.handlers import files, ops, pages, people, provenance
+from pyproxy.handlers import files, ops, pages, people, provenance, upload
+from pyproxy.handlers.access import may, refused
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import refusal
 from pyproxy.model import printable
@@ -75,7 +77,13 @@ async def _distribution(
 ) -> web.StreamResponse:
     exchange.distribution = distribution
     if exchange.request.method not in READS:
-        return _upload(exchange, distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
+        return await upload.upload(exchange, distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
+    if (
+        distribution.is_guarded
+        and (decision := await may(exchange.request, distribution, "read")) is not Decision.ALLOWED
+    ):
+        exchange.result = "denied"
+        return refused(decision, distribution, "read")
     query = exchange.request.rel_url.raw_query_string
     match below:
         case []:
@@ -112,13 +120,6 @@ def _takes_posts(exchange: Exchange, below: list[str]) -> bool:
         ["simple"],
         ["simple", ""],
     )
-
-
-def _upload(exchange: Exchange, distribution: Distribution) -> web.StreamResponse:
-    exchange.kind, exchange.result = "upload", "denied"
-    response = refusal(403, f"distribution {distribution.name} takes no uploads")
-    response.force_close()  # the body is not read
-    return response
 
 
 def _not_allowed(exchange: Exchange) -> web.StreamResponse:

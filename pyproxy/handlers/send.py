@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 
 from pyproxy.arrival import Arrival, Reader
-from pyproxy.errors import PyproxyError, StoreTrouble
+from pyproxy.errors import BlobDamaged, PyproxyError, StoreTrouble
 
 STALL = 3600.0
 """Seconds after which a wait for a client ends even if its connection lets it go on.
@@ -28,12 +28,18 @@ the kernel's buffer shows, which a slow reader of megabytes may not make for min
 """
 
 FIRST = 16 * 1024
-"""Bytes of a client's first turn at a download: with hundreds waiting, nobody's first byte waits for others' megabytes."""
+"""Bytes of a client's first turn at a download: of hundreds, nobody's first byte waits for others' megabytes."""
 
 STEP = 1024 * 1024
 """Bytes given to the kernel at once, so that many readers take turns."""
 
 READ = 256 * 1024
+
+BROKEN = (PyproxyError, OSError)
+"""What may end an answer after its head is out."""
+
+CLIENT_GONE = (ConnectionError, TimeoutError)
+"""Of those, what is the client's doing: it went, or took nothing. Not an error of ours."""
 
 
 class Outlet:
@@ -83,7 +89,10 @@ class Outlet:
                 transport.set_write_buffer_limits(high=high, low=low)
 
     async def from_fd(self, fd: int, start: int, end: int) -> None:
-        """Sends the bytes [start, end) of a file. Raises ConnectionError where the client goes or stalls."""
+        """Sends the bytes [start, end) of a file.
+
+        Raises ConnectionError where the client goes or stalls, BlobDamaged where the file ends before.
+        """
         await self.flush()
         with self._socket() as sock:
             if sock is not None:
@@ -92,7 +101,7 @@ class Outlet:
         while start < end:
             data = os.pread(fd, min(READ, end - start), start)
             if not data:
-                raise ConnectionResetError("the file is shorter than it was")
+                raise BlobDamaged("a stored file is shorter than it was")
             await self.bytes(data)
             start += len(data)
 
@@ -104,7 +113,7 @@ class Outlet:
                 await self._writable(sock)
                 continue
             if count == 0:
-                raise ConnectionResetError("the file is shorter than it was")
+                raise BlobDamaged("a stored file is shorter than it was")
             start += count
             self._passed_by(count)
             if start < end:
@@ -213,7 +222,3 @@ def cut(request: web.BaseRequest) -> None:
     if sock is not None and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-
-
-Broken = (PyproxyError, ConnectionError, OSError, TimeoutError)
-"""What may end an answer after its head is out."""

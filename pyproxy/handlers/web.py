@@ -157,8 +157,10 @@ def _found(query: str, matches: Sequence[str] | None, trouble: str | None) -> st
         body += note(text(trouble))
     elif matches is not None:
         items = "".join(f"<li>{_project_link(name)}</li>\n" for name in matches[:SHOWN_LIMIT])
-        body += f"<p>{count(len(matches), 'project')} found.</p>\n" + (f"<ul>\n{items}</ul>\n" if items else "")
-        body += _rest(len(matches) - SHOWN_LIMIT, "project", "simple/")
+        more = len(matches) > SHOWN_LIMIT  # who searched stopped somewhere behind
+        found = f"More than {count(SHOWN_LIMIT, 'project')}" if more else count(len(matches), "project")
+        body += f"<p>{found} found.</p>\n" + (f"<ul>\n{items}</ul>\n" if items else "")
+        body += note('The others: see <a href="simple/">the simple index</a>.') if more else ""
     return f"{body}</section>\n"
 
 

@@ -14,6 +14,7 @@ from pyproxy.arrival import Arrival, Arrivals, Landed, Promise, Room
 from pyproxy.digests import checkable
 from pyproxy.errors import BlobDamaged, NotCached, StoreTrouble
 from pyproxy.index.protocol import Content, Facts, FileRef, etag_of
+from pyproxy.metrics import Result
 from pyproxy.model import File, ProjectName, Sha256
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.cache import BlobCache, OpenBlob
@@ -74,7 +75,10 @@ class Archives:
         blob = await self.stored(project, file)
         if blob is not None:
             return Content("hit", _etag(file, blob.digest), lasting(file), blob=blob)
-        return Content("miss", _etag(file, None), lasting(file), arrival=self.arrive(project, file))
+        arrival = self.arrive(project, file)
+        # Verified and about to be recorded: nobody waits for the remote any more.
+        result: Result = "hit" if arrival.verified else "miss"
+        return Content(result, _etag(file, None), lasting(file), arrival=arrival)
 
     def arrive(self, project: ProjectName, file: File) -> Arrival:
         """The file on its way, shared with all who ask for it. Raises NotCached."""
@@ -82,7 +86,8 @@ class Archives:
             raise self.not_cached(file.filename)
         key = self.key(file)
         return self._arrivals.join(
-            key,
+            # What was promised of a download that has begun is not what a newer page promises.
+            f"{key} {verified_as(file)} {file.size}",
             lambda: Arrival(
                 file.filename,
                 self._name,
@@ -149,7 +154,9 @@ class Archives:
         port = elsewhere[elsewhere.rfind(":") :]
         scheme = _USUAL_PORTS.get(port, self._scheme)
         url = f"{scheme}://{elsewhere or self._netloc}{quote(ref.path)}"
-        return record.project, File(ref.filename, url, ref.link, {"sha256": record.digest}, size=record.size)
+        # Where nothing but their framing vouched for the bytes, nothing more does now.
+        hashes = {} if record.verified == "framing" else {"sha256": str(record.digest)}
+        return record.project, File(ref.filename, url, ref.link, hashes, size=record.size)
 
     # ------------------------------------------------------------------ what lies beside a file
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import msgspec
 
@@ -20,26 +18,21 @@ from pyproxy.errors import (
     ProjectUnknown,
     PyproxyError,
     RemoteFailed,
-    StoreTrouble,
     Withheld,
 )
 from pyproxy.freshness import Have, Rules, Verdict, decide
-from pyproxy.index.companions import learned_as
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.lists import RemoteList
 from pyproxy.index.protocol import FileRef, Names, OfferedFile, Served
 from pyproxy.index.remote_files import RemoteFiles
 from pyproxy.index.shelf import Held, Shelf
-from pyproxy.model import File, Filename, ProjectName, ProjectPage, Sha256, printable, projects_of
+from pyproxy.index.stored_pages import StoredPages, off_loop
+from pyproxy.model import ProjectName, ProjectPage, printable, projects_of
 from pyproxy.simple_api import Linker, parse_page
-from pyproxy.storage.records import PageHead, Records, pack_page, unpack_page
+from pyproxy.storage.records import PageHead, Records
 from pyproxy.upstream import PageMissing, PageUnchanged, Upstream, Validators
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-OFF_LOOP = 64 * 1024
-"""Bytes of a page from which on it is parsed in a thread: 64 KiB take 0.3 ms, a hop 0.1 ms."""
 
 CANDIDATES = 4
 """At most so many projects are asked for a file whose name leaves its project open."""
@@ -78,7 +71,6 @@ class CachedIndex:
     ) -> None:
         self.name = name
         self._upstream = upstream
-        self._records = records
         self._keeper = keeper
         self._files = files
         self._names = names
@@ -89,8 +81,8 @@ class CachedIndex:
         self._dropped = dropped
         self._clock = clock
         self._shelf = Shelf()
+        self._stored = StoredPages(records, name=name, origin=origin, executor=executor)
         self._missing: OrderedDict[ProjectName, float] = OrderedDict()
-        self._behind: set[asyncio.Task[None]] = set()
 
     async def projects(self) -> Served[Mapping[str, Names]]:
         served = await self._names.get()
@@ -122,9 +114,8 @@ class CachedIndex:
         failure: PyproxyError | None = None
         for project in candidates:
             try:
-                served = await self._page(project)
-                if served.value.file(ref.link) is None and self._may_have_grown(served):
-                    served = await self._page(project, anew=True)
+                held = await self._held(project)
+                served = await self._page(project, anew=held is not None and self._may_have_grown(held))
             except ProjectUnknown:
                 continue
             except RemoteFailed as exc:
@@ -144,12 +135,12 @@ class CachedIndex:
         await self._keeper.close()
         await self._names.close()
         await self._files.close()
-        await asyncio.gather(*self._behind, return_exceptions=True)
+        await self._stored.settled()
 
-    def _may_have_grown(self, served: Served[Held]) -> bool:
+    def _may_have_grown(self, held: Held) -> bool:
         """Whether a file that the page does not name may be there by now: "no" is believed as long as a 404 is."""
-        age = self._clock() - served.value.head.fetched_at
-        return served.result == "hit" and not 0 <= age < self._rules.negative_ttl
+        age = self._clock() - held.head.fetched_at
+        return not 0 <= age < min(self._rules.ttl, self._rules.negative_ttl)
 
     async def _refuse_quarantined(self, project: ProjectName, held: Held) -> None:
         """Raises Withheld where the remote has the project in quarantine, as far as it may be known by now."""
@@ -174,27 +165,21 @@ class CachedIndex:
             return None  # whatever may still lie in the store
         held = self._shelf.get(project)
         if held is None:
-            head = self._records.page_head(self.name, project)
-            if head is None or head.url != self._origin:
+            stored = await self._stored.load(project)
+            if stored is None or project in self._missing:
                 return None
-            body = self._records.page_body(self.name, project)
-            if body is None:
-                return None
-            page = await self._off_loop(unpack_page, body, size=len(body) * 4)
             # Meanwhile somebody else may have unpacked it too, or fetched a newer one.
             held = self._shelf.get(project)
             if held is None:
-                held = Held(head, page, page, learned=0)
+                held = stored
                 self._shelf.put(project, held)
         return self._current(project, held)
 
     def _current(self, project: ProjectName, held: Held) -> Held:
         """The page with all that was learned of its wheels' metadata since it was fetched."""
-        learned = self._records.learned(self.name, project)
+        learned = self._stored.learned(project)
         if learned.version != held.learned:
-            held.page = _with_metadata(held.raw, learned.digests)
-            held.learned = learned.version
-            held.forget_links()
+            held.learn(learned.version, learned.digests)
         return held
 
     def _is_missing(self, project: ProjectName) -> bool:
@@ -222,11 +207,12 @@ class CachedIndex:
             held.head = msgspec.structs.replace(
                 held.head, fetched_at=now, etag=answer.validators.etag, last_modified=answer.validators.last_modified
             )
-            self._write_behind(self._records.put_page(self.name, project, held.head, None))
             self._shelf.put(project, held)
+            self._stored.keep(project, held)
             return Fetched(Copy(held, now), "revalidated")
         try:
-            parsed = await self._off_loop(
+            parsed = await off_loop(
+                self._executor,
                 lambda: parse_page(answer.body, answer.content_type, answer.url, project, linker=self._linker),
                 size=len(answer.body),
             )
@@ -248,15 +234,12 @@ class CachedIndex:
         same = held is not None and held.raw == parsed.page
         if held is None or not same:
             held = Held(head, parsed.page, parsed.page, learned=0)
-        held.head = head
+        else:
+            held.head = msgspec.structs.replace(head, version=held.head.version)
         self._missing.pop(project, None)
         self._shelf.put(project, held)
-        self._write_behind(self._store(project, head, parsed.page))
+        self._stored.keep(project, held)
         return Fetched(Copy(held, now), "miss")
-
-    async def _store(self, project: ProjectName, head: PageHead, page: ProjectPage) -> None:
-        body = await self._off_loop(pack_page, page, size=len(page.files) * 400)
-        await self._records.put_page(self.name, project, head, body)
 
     async def _forget(self, project: ProjectName, now: float) -> None:
         self._missing[project] = now
@@ -264,32 +247,7 @@ class CachedIndex:
         while len(self._missing) > MISSING_REMEMBERED:
             self._missing.popitem(last=False)
         self._shelf.drop(project)
-        if self._behind:
-            await asyncio.wait(set(self._behind))  # what is being written of it would stay behind
-        if self._records.page_head(self.name, project) is not None:
-            # Waited for, so that nobody finds it there once the 404 is forgotten.
-            try:
-                await self._records.drop_page(self.name, project)
-            except StoreTrouble as exc:
-                log.warning("the page of %s, gone from remote %s, stays stored: %s", project, self.name, exc)
-
-    def _write_behind(self, write: Coroutine[object, object, object]) -> None:
-        """Nobody waits for the disk: what is lost with the process can be asked for again."""
-
-        async def run() -> None:
-            try:
-                await write
-            except StoreTrouble as exc:
-                log.warning("a page of remote %s was served but not kept: %s", self.name, exc)
-
-        task = asyncio.create_task(run())
-        self._behind.add(task)
-        task.add_done_callback(self._behind.discard)
-
-    async def _off_loop(self, call: Callable[..., T], *args: object, size: int) -> T:
-        if size < OFF_LOOP:
-            return call(*args)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+        await self._stored.forget(project)
 
     def _unknown(self, project: ProjectName) -> ProjectUnknown:
         return ProjectUnknown(f"remote {self.name} has no project {project}")
@@ -298,15 +256,3 @@ class CachedIndex:
 def _page_of(project: ProjectName) -> str:
     """What messages call a page."""
     return f"the page of {project}"
-
-
-def _with_metadata(page: ProjectPage, digests: Mapping[Filename, Sha256]) -> ProjectPage:
-    """The page saying which core metadata its wheels really have, where that was found out here."""
-    if not digests:
-        return page
-
-    def said(file: File) -> File:
-        digest = digests.get(learned_as(file)) if file.is_wheel else None
-        return file if digest is None else msgspec.structs.replace(file, core_metadata={"sha256": digest})
-
-    return msgspec.structs.replace(page, files=tuple(map(said, page.files)))

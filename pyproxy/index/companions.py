@@ -8,12 +8,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from pyproxy.digests import agrees
 from pyproxy.errors import FileUnknown, MetadataUnreadable, RemoteFailed, StoreTrouble
 from pyproxy.index.archives import Archives, lasting, verified_as
 from pyproxy.index.documents import RemoteDocuments
-from pyproxy.index.keeper import PATIENCE
+from pyproxy.index.patience import PATIENCE, time_left
 from pyproxy.index.protocol import Content, Document, Served, etag_of
 from pyproxy.index.range_metadata import metadata_from_remote
 from pyproxy.model import File, Filename, ProjectName, Sha256
@@ -33,6 +34,14 @@ WHOLE_WHEEL = 64 * 1024
 def learned_as(file: File) -> Filename:
     """Under what the digest of a wheel's metadata is learned: another wheel of the same name has other metadata."""
     return Filename(f"{file.filename} {verified_as(file)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a flight brought, its digest taken once for all who wait for it."""
+
+    body: bytes
+    digest: Sha256
 
 
 class Companions:
@@ -55,7 +64,7 @@ class Companions:
         self._documents = documents
         self._name = name
         self._executor = executor
-        self._flights: Flights[str, bytes] = Flights(joined=joined)
+        self._flights: Flights[str, _Found] = Flights(joined=joined)
 
     async def close(self) -> None:
         await self._flights.close()
@@ -93,7 +102,7 @@ class Companions:
         key: str,
         file: File,
         fits: Callable[[FileRecord], bool],
-        find: Callable[[], Awaitable[bytes]],
+        find: Callable[[], Awaitable[_Found]],
         *,
         lasts: bool,
     ) -> Content:
@@ -104,14 +113,14 @@ class Companions:
             if blob is not None:
                 return Content("hit", etag_of(record.digest), lasts, blob=blob)
         try:
-            body = await self._flights.wait(f"{key} {verified_as(file)}", find, patience=PATIENCE)
+            found = await self._flights.wait(f"{key} {verified_as(file)}", find, patience=time_left())
         except TimeoutError:
             raise RemoteFailed(self._name, f"no answer within {PATIENCE:g} s") from None
-        return Content("miss", etag_of(hashlib.sha256(body).hexdigest()), lasts, body=body)
+        return Content("miss", etag_of(found.digest), lasts, body=found.body)
 
     # ------------------------------------------------------------------ core metadata
 
-    async def _find_metadata(self, key: str, project: ProjectName, file: File, promised: dict[str, str]) -> bytes:
+    async def _find_metadata(self, key: str, project: ProjectName, file: File, promised: dict[str, str]) -> _Found:
         """Out of the stored wheel, from the remote, or out of the remote's wheel: the first that is as promised.
 
         Where nothing is, what stands in the wheel is right.
@@ -129,7 +138,7 @@ class Companions:
         digest = await self._store(key, project, file, body)
         if file.is_wheel and promised.get("sha256") != digest:
             await self._learn(project, file, digest)
-        return body
+        return _Found(body, digest)
 
     async def _metadata_of_stored(self, project: ProjectName, file: File) -> bytes | None:
         if not file.is_wheel or (blob := await self._archives.stored(project, file)) is None:
@@ -203,14 +212,13 @@ class Companions:
 
     # ------------------------------------------------------------------ signatures, and what both need
 
-    async def _find_signature(self, key: str, project: ProjectName, file: File) -> bytes:
+    async def _find_signature(self, key: str, project: ProjectName, file: File) -> _Found:
         if self._archives.offline:
             raise self._archives.not_cached(f"the signature of {file.filename}")
         body = await self._beside(file, ".asc", "file", SIGNATURE_LIMIT)
         if body is None:
             raise FileUnknown(f"remote {self._name} does not have the signature of {file.filename}")
-        await self._store(key, project, file, body)
-        return body
+        return _Found(body, await self._store(key, project, file, body))
 
     async def _beside(self, file: File, ending: str, kind: Kind, limit: int) -> bytes | None:
         """What the remote has beside the file; None where it has nothing there."""

@@ -82,6 +82,8 @@ class RemoteDocuments:
                 url=url,
             )
         else:
+            if old is not None:
+                await self._forget(url, what)
             raise FileUnknown(f"remote {self._name} does not have {what}")
         try:
             await self._records.put_doc(self._name, self._kind, url, new)
@@ -89,6 +91,13 @@ class RemoteDocuments:
             log.warning("%s was served but not kept: %s", what, exc)
         result: Result = "miss" if isinstance(answer, SmallFound) else "revalidated"
         return Fetched(Copy(Document(new.body, new.content_type), now), result)
+
+    async def _forget(self, url: str, what: str) -> None:
+        """It is gone: it must not come back as a stale one."""
+        try:
+            await self._records.drop_doc(self._name, self._kind, url)
+        except StoreTrouble as exc:
+            log.warning("%s, gone from remote %s, stays stored: %s", what, self._name, exc)
 
 
 async def _is_json(body: bytes) -> bool:

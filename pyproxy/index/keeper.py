@@ -15,6 +15,7 @@ from typing import Generic, Literal, TypeVar
 
 from pyproxy.errors import NotCached, RemoteFailed
 from pyproxy.freshness import Have, Rules, Verdict, decide, life_left
+from pyproxy.index.patience import PATIENCE, time_left
 from pyproxy.index.protocol import Served
 from pyproxy.metrics import Result
 from pyproxy.singleflight import Flights
@@ -23,9 +24,6 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-PATIENCE = 9.0
-"""Seconds a client waits for a remote where nothing stale can be served: every page answer starts within 10 s."""
 
 Why = Literal["slow", "failing", "offline"]
 
@@ -63,7 +61,7 @@ class Keeper(Generic[K, V]):
         rules: Rules,
         *,
         stale_after: float,
-        refresh_limit: float,
+        refresh_limit: float = PATIENCE,
         takes_long: bool = False,
         joined: Callable[[], None],
         stale: Callable[[Why], None],
@@ -79,14 +77,15 @@ class Keeper(Generic[K, V]):
         self._flights: Flights[K, Fetched[V]] = Flights(joined=joined)
 
     async def get(self, key: K, what: str, copy: Copy[V] | None, ask: Ask[V], *, anew: bool = False) -> Served[V]:
-        """The thing under `key`, called `what` in messages. `anew`: a fresh copy is not good enough.
+        """The thing under `key`, called `what` in messages.
 
+        `anew`: only what the remote says now will do, if it may be asked at all.
         Raises RemoteFailed, NotThere, NotCached.
         """
         age = self._age(copy)
         verdict = decide(self._rules, Have.NOTHING if copy is None else Have.COPY, age)
-        if anew and verdict is Verdict.FRESH and not self._rules.offline:
-            verdict = Verdict.ASK_BRIEFLY
+        if anew and not self._rules.offline:
+            verdict = Verdict.ASK
         match verdict:
             case Verdict.FRESH if copy is not None:
                 return Served(copy.value, "hit", life_left(self._rules, age))
@@ -121,16 +120,18 @@ class Keeper(Generic[K, V]):
     async def _ask(self, key: K, what: str, ask: Ask[V]) -> Served[V]:
         limit = self._refresh_limit if self._takes_long else PATIENCE
         try:
-            fetched = await self._flights.wait(key, lambda: self._asked(what, ask, limit), patience=PATIENCE)
+            fetched = await self._flights.wait(key, lambda: self._asked(what, ask, limit), patience=time_left())
         except TimeoutError:
             raise RemoteFailed(self._remote, f"no answer within {PATIENCE:g} s") from None
         return self._served(fetched)
 
     async def _ask_briefly(self, key: K, what: str, copy: Copy[V], ask: Ask[V]) -> Served[V]:
         why: Why = "failing"
+        # Who comes when a flight has been slow for long already need not find that out once more.
+        patience = max(0.0, min(self._stale_after - self._flights.age(key), time_left()))
         try:
             fetched = await self._flights.wait(
-                key, lambda: self._asked(what, ask, self._refresh_limit), patience=min(self._stale_after, PATIENCE)
+                key, lambda: self._asked(what, ask, self._refresh_limit), patience=patience
             )
         except TimeoutError:
             why, reason = "slow", f"remote {self._remote}: no answer within {self._stale_after:g} s"

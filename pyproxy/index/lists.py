@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,12 +66,14 @@ class RemoteList:
 
     async def _fetch(self, old: DocRecord | None, deadline: float) -> Fetched[Names]:
         validators = Validators() if old is None else Validators(old.etag, old.last_modified)
-        raw = self._folder / f"{self._name}.{os.getpid()}.raw"
+        # Of this fetch alone: after a reload the remote of the old configuration may be at its list still.
+        raw = self._folder / f"{self._name}.{secrets.token_hex(8)}.raw"
         parsed = raw.with_suffix(".parsed")
         try:
             answer = await self._upstream.list_to(raw, validators, deadline=deadline)
             now = self._clock()
             if isinstance(answer, ListMissing):
+                await self._forget()
                 raise ProjectUnknown(f"remote {self._name} gives no list of its projects")
             if isinstance(answer, ListFound):
                 try:
@@ -101,6 +103,13 @@ class RemoteList:
             log.warning("the list of projects of remote %s was fetched but not kept: %s", self._name, exc)
         await self._sweep(names)
         return Fetched(Copy(names, now), "miss" if isinstance(answer, ListFound) else "revalidated")
+
+    async def _forget(self) -> None:
+        """The list is gone: it must not come back as a stale one."""
+        try:
+            await self._records.drop_doc(self._name, KIND, "")
+        except StoreTrouble as exc:
+            log.warning("the list of projects, gone from remote %s, stays stored: %s", self._name, exc)
 
     async def _publish(self, parsed: Path, names: Names) -> None:
         try:

@@ -136,6 +136,17 @@ class Index(Protocol):
         """
 
 
+class LocalContent(Index, Protocol):
+    """An index of content that lies here: what it has is known at once."""
+
+    @property
+    def source(self) -> str:
+        """The source of its links."""
+
+    def held(self, project: ProjectName) -> ProjectPage | None:
+        """The project's page, None where there is none. The same object as long as nothing in it has changed."""
+
+
 def etag_of(digest: Sha256 | str, kind: str = "") -> str:
     """A strong entity tag for the bytes that have this digest (RFC 9110 §8.8.3)."""
     return f'"{kind}{digest}"'

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from pyproxy.model import File, ProjectName, ProjectPage
+import msgspec
+
+from pyproxy.index.companions import learned_as
+from pyproxy.model import File, Filename, ProjectName, ProjectPage, Sha256
 from pyproxy.storage.records import PageHead
 
 CAPACITY = 20_000
@@ -24,6 +28,8 @@ class Held:
     """As it is served: with the digests of core metadata that were found out here."""
     learned: int
     """The version of those findings when `page` was made."""
+    _digests: Mapping[Filename, Sha256] = field(default_factory=dict, repr=False)
+    """Those findings."""
     _links: dict[str, File] | None = field(default=None, repr=False)
 
     def file(self, link: str) -> File | None:
@@ -35,9 +41,22 @@ class Held:
             self._links = links
         return self._links.get(link)
 
-    def forget_links(self) -> None:
-        """`page` has been replaced."""
-        self._links = None
+    def learn(self, version: int, digests: Mapping[Filename, Sha256]) -> None:
+        """Makes `page` say which core metadata its wheels really have, by `learned_as`; touches only what is new."""
+        new = {name: digest for name, digest in digests.items() if self._digests.get(name) != digest}
+        self.learned = version
+        self._digests = digests
+        names = {name.rpartition(" ")[0] for name in new}
+        files = list(self.page.files)
+        for position, file in enumerate(files):
+            if file.filename not in names or not file.is_wheel or (digest := new.get(learned_as(file))) is None:
+                continue
+            files[position] = said = msgspec.structs.replace(file, core_metadata={"sha256": digest})
+            link = unquote(file.link)
+            if self._links is not None and self._links.get(link) is file:
+                self._links[link] = said
+        if new:
+            self.page = msgspec.structs.replace(self.page, files=tuple(files))
 
 
 class Shelf:

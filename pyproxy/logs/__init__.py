@@ -78,6 +78,8 @@ def shutdown(timeout: float = 2.0) -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pyproxy").setLevel(logging.NOTSET)
     atexit.unregister(shutdown)
     sink.close(timeout)
 

@@ -1,7 +1,7 @@
 """Markup read for its links: start tags, their attributes, the title. Linear in time, whatever the input.
 
 A tree-building parser is faster on good pages (10 ms against 20 on 4,400 links), but the algorithm of HTML is quadratic
-on bad ones: the one tried here held the interpreter's lock for 15 s over 1.2 MB of "<b><a>", and had not finished 10 MB of
+on bad ones: the one tried here held the interpreter's lock for 15 s over 1.2 MB of "<b><a>", had not finished 10 MB of
 "<div>" after 20 s, and no thread can be stopped. What is read here needs no tree.
 """
 

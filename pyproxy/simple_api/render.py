@@ -14,7 +14,7 @@ from pyproxy.simple_api import fields
 from pyproxy.simple_api.negotiate import Kind
 from pyproxy.simple_api.versions import shown_versions
 
-Provenance: TypeAlias = Callable[[File], str]
+Provenance: TypeAlias = Callable[[File], str | None]
 
 # 1.4 is PEP 792's, the newest whose keys are all kept; from 1.1 on (PEP 700) every file must tell its size.
 _FULL = "1.4"
@@ -65,7 +65,7 @@ def render_page(page: ProjectPage, kind: Kind, *, files: str, provenance: Proven
     """The page in one serialisation; the same page gives the same bytes.
 
     `files` is the relative way from the page to where links begin, such as "../../files/". `provenance` gives a
-    file's absolute provenance URL; with None no page names any. Takes 2 µs a file.
+    file's absolute provenance URL, None to leave it out; with None no page names any. Takes 2 µs a file.
     """
     # PEP 792: an index "MUST NOT offer any distributions of a quarantined project for download".
     shown = () if page.status == "quarantined" else page.files
@@ -94,6 +94,7 @@ def _json(page: ProjectPage, shown: tuple[File, ...], version: str, files: str, 
 
 
 def _json_file(file: File, files: str, provenance: Provenance | None) -> _File:
+    url = provenance(file) if provenance is not None and file.provenance else None
     return _File(
         file.filename,
         files + file.link,
@@ -104,7 +105,7 @@ def _json_file(file: File, files: str, provenance: Provenance | None) -> _File:
         file.yanked or UNSET,
         _advertised(file) or UNSET,
         UNSET if file.gpg_sig is None else file.gpg_sig,
-        provenance(file) if provenance is not None and file.provenance else UNSET,
+        UNSET if url is None else url,
     )
 
 
@@ -143,8 +144,8 @@ def _anchor(file: File, files: str, provenance: Provenance | None) -> str:
         parts.append(f'data-dist-info-metadata="{value}" data-core-metadata="{value}"')
     if file.gpg_sig is not None:
         parts.append('data-gpg-sig="true"' if file.gpg_sig else 'data-gpg-sig="false"')
-    if provenance is not None and file.provenance:
-        parts.append(f'data-provenance="{attribute(provenance(file))}"')
+    if provenance is not None and file.provenance and (url := provenance(file)) is not None:
+        parts.append(f'data-provenance="{attribute(url)}"')
     return f"{' '.join(parts)}>{file.filename}</a><br>\n"
 
 

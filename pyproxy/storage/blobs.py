@@ -27,6 +27,21 @@ _TEMP: Final = re.compile(r"\d{1,10}\.[0-9a-f]{32}\Z")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}\Z")
 _ATTEMPTS: Final = 10
 
+LARGE: Final = 32 << 20
+"""Bytes of an unlinked file that are not freed on the loop: a GiB takes 39 ms, so this much 1.2 ms."""
+
+
+def close(fd: int) -> None:
+    """Closes a descriptor quickly, on the loop too: where that would free a large file, a thread does it."""
+    found = os.fstat(fd)
+    if found.st_nlink or found.st_size < LARGE:
+        os.close(fd)
+        return
+    try:
+        threading.Thread(target=os.close, args=(fd,), name="pyproxy-close").start()
+    except RuntimeError:
+        os.close(fd)  # no thread to be had: slow, but a descriptor must not be lost
+
 
 class Temp:
     """A file on its way: written in order by one owner, read by anyone through `fd`.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import Final, TypeVar
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
 from pyproxy.model import Sha256
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs, Temp, close
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import translated
 from pyproxy.storage.records import Records
@@ -44,7 +43,7 @@ class OpenBlob:
     digest: Sha256
 
     def close(self) -> None:
-        os.close(self.fd)
+        close(self.fd)
 
 
 class BlobCache:

@@ -10,7 +10,7 @@ import os
 from collections import deque
 
 from pyproxy.errors import StoreTrouble
-from pyproxy.storage.blobs import Temp
+from pyproxy.storage.blobs import Temp, close
 
 WINDOW = 8 * 1024 * 1024
 """Bytes of memory one download may take once the disk has refused."""
@@ -97,7 +97,7 @@ class Spool:
     def close(self) -> None:
         """Gives the descriptor and the window back. The temp file is the owner's business."""
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)
             self.fd = -1
         self._closed = True
         self._window.clear()

@@ -62,7 +62,7 @@ class Stock:
     # ------------------------------------------------------------------ keeping
 
     def keep(self, temp: Temp, key: str, record: FileRecord, reservation: Reservation, *, used: int) -> None:
-        """Makes the temp a blob, last used at `used`, and records the file. Takes temp and reservation over in any case.
+        """Makes the temp a blob, last used at `used`, and records the file. Takes temp and reservation over anyhow.
 
         Raises StoreFull, StoreTrouble; the file is not recorded then.
         """
@@ -113,9 +113,7 @@ class Stock:
             return False
         return found.st_size == row.size == record.size and found.st_mtime_ns == row.mtime_ns
 
-    def _commit(
-        self, txn: Txn, key: str, record: FileRecord, room: Reservation, used: int
-    ) -> list[tuple[Sha256, int]]:
+    def _commit(self, txn: Txn, key: str, record: FileRecord, room: Reservation, used: int) -> list[tuple[Sha256, int]]:
         digest = record.digest
         found = self._blobs.stat(digest)
         if found is None or found.st_size != record.size:

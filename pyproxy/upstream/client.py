@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from pyproxy.errors import FileUnknown, RemoteFailed
+from pyproxy.listing import MAX_LIST
 from pyproxy.model import ProjectName
 from pyproxy.upstream import bodies, ranges, retry
 from pyproxy.upstream.answer import Answer
@@ -38,7 +39,7 @@ from pyproxy.upstream.values import (
 T = TypeVar("T")
 
 PAGE_LIMIT = 64 << 20
-LIST_LIMIT = 256 << 20
+LIST_LIMIT = MAX_LIST
 """Bytes of a page, and of the list of projects, both as sent and decoded."""
 
 ACCEPT_PAGE = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"

@@ -114,6 +114,8 @@ class Listener:
         self._where = where
         self._limits = limits or Limits()
         self._cap = self._limits.max_connections or connection_cap()
+        self.deaf = asyncio.Event()
+        """Set when accepting has ended though nobody asked for it."""
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
         self._file: sockets.UnixFile | None = None
@@ -134,6 +136,7 @@ class Listener:
         self._socket.listen(BACKLOG)
         self._server = _Server(self._handler, self._limits, loop)
         self._accepting = loop.create_task(self._accept(self._socket, self._server), name="accept")
+        self._accepting.add_done_callback(self._ended)
         self._sweeping = loop.create_task(self._sweep(self._socket, self._server), name="sweep")
 
     @property
@@ -227,6 +230,11 @@ class Listener:
             except asyncio.CancelledError:
                 await admitting  # a few turns of the loop; then draining finds them among the others
                 raise
+
+    def _ended(self, accepting: asyncio.Task[None]) -> None:
+        if not accepting.cancelled():
+            _log.error("no connection is accepted any more", exc_info=accepting.exception())
+            self.deaf.set()
 
     async def _admit(self, sock: socket.socket, server: _Server) -> None:
         try:

@@ -12,7 +12,6 @@ from aiohttp.http import StreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-
 SERVER = "pyproxy"
 
 

@@ -20,6 +20,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the seconds that a client waits for a remote where nothing stale can be served."""
 
     def to(seconds: float) -> None:
+        monkeypatch.setattr("pyproxy.index.patience.PATIENCE", seconds)
         monkeypatch.setattr("pyproxy.index.keeper.PATIENCE", seconds)
         monkeypatch.setattr("pyproxy.index.companions.PATIENCE", seconds)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy.index import keeper
+from pyproxy.index import patience
 from pyproxy.model import as_project
 from tests.daemon import HTML, JSON, a_remote, one_remote, project, remotes, serving
 from tests.fakes.dead_ends import black_hole, closed_port
@@ -164,7 +164,7 @@ async def test_page__remote_takes_for_ever__502_in_time(
 
 
 def test_patience__leaves_room_within_ten_seconds() -> None:
-    assert keeper.PATIENCE <= 9.5
+    assert patience.PATIENCE <= 9.5
 
 
 async def test_remote__refuses_connections__502_within_a_second(tmp_path: Path) -> None:
@@ -355,3 +355,32 @@ async def test_two_distributions__one_remote_each__do_not_share_failures(tmp_pat
                 assert (await served.page(base="good")).status == 200
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_page__of_a_later_minor_version__is_served(up: RawUpstream, tmp_path: Path) -> None:
+    made = project(up)
+    made.page = {"meta": {"api-version": "1.99"}, "something-new": {"x": 1}}
+    made.publish(up)
+    async with serving(tmp_path, one_remote(up)) as served:
+        page = (await served.page()).json()
+        assert len(page["files"]) == 1
+        assert page["meta"]["api-version"] != "1.99"  # what that says is not known here
+
+
+@pytest.mark.parametrize("last_modified", ["Sat, 01 Jan 2999 00:00:00 GMT", "yesterday", ""])
+async def test_page__odd_last_modified__is_no_trouble(up: RawUpstream, tmp_path: Path, last_modified: str) -> None:
+    project(up).publish(up, etag=None, last_modified=last_modified)
+    async with serving(tmp_path, one_remote(up, ttl="0s")) as served:
+        assert {(await served.page()).status for _ in range(3)} == {200}
+
+
+async def test_page__etag_that_changes_with_every_answer__is_the_page_all_the_same(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    made = project(up)
+    async with serving(tmp_path, one_remote(up, ttl="0s")) as served:
+        seen = set()
+        for number in range(4):
+            made.publish(up, etag=f'{"W/" if number % 2 else ""}"{number}"')
+            seen.add((await served.page()).etag)
+        assert len(seen) == 1

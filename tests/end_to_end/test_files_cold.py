@@ -574,7 +574,7 @@ async def test_range__of_a_cold_file_that_is_wrong__never_ends_whole(up: RawUpst
     up.script(FILE, Flip(at=0.9999999), times=None)
     async with serving(tmp_path, one_remote(up)) as served:
         link = await served.link()
-        assert (await served.ask(link, Range="bytes=0-9")).status == 502
+        assert not (await served.ask(link, Range="bytes=0-9")).whole
         assert not (await served.ask(link, Range="bytes=0-999999")).whole
         assert (await served.ask(link, Range="bytes=0-9, 20-29")).status == 502
 

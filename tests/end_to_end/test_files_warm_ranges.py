@@ -266,7 +266,8 @@ async def test_client__takes_nothing__is_cut_off(
             async with asyncio.timeout(5.0):
                 while served.daemon.current.site.users:  # noqa: ASYNC110 - nobody is told of a request's end
                     await asyncio.sleep(0.01)
-            assert served.metric("pyproxy_requests_total", kind="file", result="error") == 1
+            assert served.metric("pyproxy_requests_total", kind="file", result="hit") == 1
+            assert served.metric("pyproxy_requests_total", kind="file", result="error") == 0
 
 
 async def test_files__no_descriptor_is_left_behind(warm: Warm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import quote, urljoin
 import pytest
 
 from tests.daemon import HTML, JSON, Project, Served, a_wheel, noise, one_remote, project, serving
-from tests.fakes.faults import Status
+from tests.fakes.faults import Delay, Gate, Status
 from tests.fakes.raw_upstream import RawUpstream
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
@@ -84,10 +85,32 @@ async def test_link__of_a_file_newer_than_the_page__is_looked_for_again(up: RawU
         served.later(61)
         assert (await served.ask(newer)).status == 200
         assert up.count(PAGE) == 2
-        # While the remote cannot be asked, "no" stays the answer of a page that is fresh.
-        served.later(61)
+
+
+@pytest.mark.parametrize("age", [61, 601], ids=["fresh page", "stale page"])
+async def test_link__that_the_page_does_not_name__remote_failing__502_and_not_404(
+    up: RawUpstream, tmp_path: Path, age: int
+) -> None:
+    project(up)
+    async with serving(tmp_path, one_remote(up, ttl="10m", negative_ttl="1m")) as served:
+        await served.page()
+        served.later(age)
         up.script(PAGE, Status(500))
-        assert (await served.ask(newer.replace("2.0", "3.0"))).status == 404
+        answer = await served.ask(LINK.replace("1.0", "3.0"))
+        assert (answer.status, answer.line) == (502, "remote up: answered 500 Internal Server Error")
+        # Nothing was served stale, and nothing is counted as if it had been.
+        assert served.metric("pyproxy_stale_answers_total") == 0
+
+
+async def test_link__that_the_page_does_not_name__remote_slow__is_waited_for(up: RawUpstream, tmp_path: Path) -> None:
+    made = project(up)
+    async with serving(tmp_path, one_remote(up, ttl="10m", stale_after="10ms")) as served:
+        await served.page()
+        made.add("alpha-2.0-py3-none-any.whl", a_wheel(version="2.0"))
+        made.publish(up, etag='"2"')
+        served.later(601)
+        up.script(PAGE, Delay(0.3))
+        assert (await served.ask(LINK.replace("1.0", "2.0"))).status == 200
 
 
 ODD = [
@@ -254,6 +277,49 @@ async def test_file__replaced_in_place__the_new_bytes_are_fetched(up: RawUpstrea
         await served.page()
         assert (await served.ask(link)).body == second
         assert b"Requires-Dist: beta" in (await served.ask(f"{link}.metadata")).body
+
+
+async def test_file__replaced_while_it_arrives__who_asks_then_gets_the_new_bytes(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    made = Project("alpha")
+    first, second = a_wheel(payload=noise(300_000, 1)), a_wheel(payload=noise(300_000, 2))
+    made.add(WHEEL, first)
+    made.publish(up)
+    rest = asyncio.Event()
+    up.script(FILE, Gate(rest, first=1000))
+    async with serving(tmp_path, one_remote(up, ttl="10m")) as served:
+        link = await served.link()
+        early = asyncio.create_task(served.ask(link))
+        await up.asked(FILE)
+        made.add(WHEEL, second)
+        made.publish(up, etag='"2"')
+        served.later(601)
+        await served.page()
+        late = asyncio.create_task(served.ask(link))
+        async with asyncio.timeout(5.0):
+            await up.asked(FILE, times=2)
+        rest.set()
+        assert (await late).body == second
+        assert (await early).body == first
+        await served.settled()
+        assert (await served.ask(link)).body == second
+
+
+async def test_file__without_digest_off_its_page__is_still_no_file_for_ever(up: RawUpstream, tmp_path: Path) -> None:
+    made = project(up, hashes={})
+    async with serving(tmp_path, one_remote(up, ttl="10m")) as served:
+        link = await served.link()
+        whole = await served.ask(link)
+        await served.settled()
+        made.files.clear()
+        made.publish(up, etag='"2"')
+        served.later(601)
+        await served.page()
+        again = await served.ask(link)
+        assert again.body == whole.body
+        assert "immutable" not in again.headers["Cache-Control"]
+    assert up.count(FILE) == 1
 
 
 async def test_file__off_its_page__is_served_from_the_cache_and_else_404(up: RawUpstream, tmp_path: Path) -> None:
@@ -501,6 +567,19 @@ async def test_provenance__is_served_under_this_host_and_cached(up: RawUpstream,
     assert up.requests[-1].headers["if-none-match"] == '"p"'
 
 
+async def test_provenance__of_a_file_whose_name_tells_no_version__is_not_linked(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    made = Project("alpha")
+    made.add("alpha.zip", b"x", provenance=f"{up.url}integrity/alpha")
+    made.publish(up)
+    async with serving(tmp_path, one_remote(up) + "server:\n  public_url: https://here.example\n") as served:
+        for accept in (JSON, HTML):
+            page = await served.page(accept=accept)
+            assert "alpha.zip" in page.text
+            assert "provenance" not in page.text
+
+
 async def test_provenance__without_public_url__is_left_out_of_pages_and_served(up: RawUpstream, tmp_path: Path) -> None:
     attested(up)
     async with serving(tmp_path, one_remote(up)) as served:
@@ -555,4 +634,15 @@ async def test_provenance__remote_fails__stale_and_then_502(up: RawUpstream, tmp
         assert (stale.json(), stale.headers["Cache-Control"]) == (ATTESTED, "no-store")
         served.later(3600)
         served.forget_failures()
+        assert (await served.ask(PROVENANCE)).status == 502
+
+
+async def test_provenance__gone__does_not_come_back_stale(up: RawUpstream, tmp_path: Path) -> None:
+    attested(up)
+    async with serving(tmp_path, one_remote(up, ttl="10m")) as served:
+        assert (await served.ask(PROVENANCE)).status == 200
+        served.later(601)
+        up.script("/integrity/alpha", Status(404))
+        assert (await served.ask(PROVENANCE)).status == 404
+        up.script("/integrity/alpha", Status(500), times=None)
         assert (await served.ask(PROVENANCE)).status == 502

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
+from pyproxy.handlers import people, search
 from pyproxy.listing import render_list
-from tests.daemon import HTML, JSON, TEXT, Answer, Served, a_remote, one_remote, project, remotes, serving
+from tests.daemon import HTML, JSON, TEXT, Answer, Served, a_remote, configured, one_remote, project, remotes, serving
 from tests.fakes.faults import Cut, Delay, Gate, Gzip, Hang, Headers, Status
 from tests.fakes.raw_upstream import RawUpstream
 
@@ -113,6 +116,31 @@ async def test_list__remote_fails_or_is_slow__is_served_stale(up: RawUpstream, t
         served.later(601 + 3601)
         answer = await served.ask(SHOWN, Accept=JSON)
         assert (answer.status, answer.line) == (502, "remote up: answered 500 Internal Server Error")
+
+
+async def test_list__gone__does_not_come_back_stale(up: RawUpstream, tmp_path: Path) -> None:
+    listed(up, "alpha")
+    async with serving(tmp_path, one_remote(up, ttl="10m")) as served:
+        await served.ask(SHOWN, Accept=JSON)
+        served.later(601)
+        up.script(LIST, Status(404))
+        assert (await served.ask(SHOWN, Accept=JSON)).status == 404
+        up.script(LIST, Status(500), times=None)
+        assert (await served.ask(SHOWN, Accept=JSON)).status == 502
+
+
+async def test_list__fetched_before_and_after_a_reload_at_once__both_are_whole(up: RawUpstream, tmp_path: Path) -> None:
+    listed(up, "alpha")
+    rest = asyncio.Event()
+    up.script(LIST, Gate(rest, first=10))
+    async with serving(tmp_path, one_remote(up)) as served:
+        early = asyncio.create_task(served.ask(SHOWN, Accept=JSON))
+        await up.asked(LIST)
+        await served.daemon.apply(configured(tmp_path, one_remote(up, ttl="1h")))
+        assert names(await served.ask(SHOWN, Accept=JSON)) == ["alpha"]
+        rest.set()
+        assert names(await early) == ["alpha"]
+    assert up.count(LIST) == 2
 
 
 async def test_list__remote_without__404_and_its_projects_are_served(up: RawUpstream, tmp_path: Path) -> None:
@@ -271,6 +299,42 @@ async def test_search__finds_what_is_listed(up: RawUpstream, tmp_path: Path) -> 
         assert "beta" not in page.partition("Search for")[2].partition("All projects")[0]
         hostile = (await served.ask("/pypi/main/?q=%3Cscript%3E%00%0d%0a")).text
         assert "<script>" not in hostile
+
+
+async def test_search__many_at_once__are_made_one_by_one(
+    up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(up, "alpha")
+    running, most = 0, 0
+    real = search.matching
+
+    def counted(*args: Any) -> list[str]:  # Any: as they came
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        try:
+            return real(*args)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(people, "matching", counted)
+    async with serving(tmp_path, one_remote(up)) as served:
+        answers = await asyncio.gather(*(served.ask("/pypi/main/?q=alp") for _ in range(5)))
+        assert all("1 project found." in answer.text for answer in answers)
+    assert most == 1
+
+
+async def test_start__after_a_kill__lists_half_made_are_gone(up: RawUpstream, tmp_path: Path) -> None:
+    listed(up, "alpha")
+    async with serving(tmp_path, one_remote(up)) as served:
+        await served.ask(SHOWN, Accept=JSON)
+        folder = served.data / "cache" / "lists"
+        before = sorted(folder.iterdir())
+    for name in ("up.1.raw", "up.1.parsed", "up.1.parsed.part-2"):
+        (folder / name).write_text("x")
+    async with serving(tmp_path, one_remote(up)):
+        assert sorted(folder.iterdir()) == before
 
 
 # ------------------------------------------------------------------ distributions

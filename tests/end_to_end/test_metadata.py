@@ -9,6 +9,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -378,3 +379,20 @@ async def test_metadata__html_remote__is_advertised_and_learned(up: RawUpstream,
         assert (await served.ask(f"{await served.link()}.metadata")).body == metadata_of(wheel)
         assert await advertised(served) == {"sha256": sha256(metadata_of(wheel))}
     assert up.sent[FILE] < 200_000
+
+
+async def test_metadata__asked_for_by_many__is_hashed_once(
+    up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(up)
+    rest = asyncio.Event()
+    up.script(FILE, Gate(rest, first=10))
+    hashed = mock.Mock(wraps=hashlib)
+    monkeypatch.setattr("pyproxy.index.companions.hashlib", hashed)
+    async with serving(tmp_path, one_remote(up)) as served:
+        link = f"{await served.link()}.metadata"
+        asking = [asyncio.create_task(served.ask(link)) for _ in range(5)]
+        await served.coalesced(4)
+        rest.set()
+        assert {answer.status for answer in await asyncio.gather(*asking)} == {200}
+    assert hashed.sha256.call_count == 1

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
+import threading
 from pathlib import Path
 from unittest import mock
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pyproxy.app import CannotListen, serve
 from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.storage.blobs import Temp
 from tests.daemon import (
@@ -129,6 +133,33 @@ async def test_metrics__a_hundred_scrapes__make_no_new_labels(up: RawUpstream, t
         assert await series() <= before + 2
 
 
+async def test_metrics__index_that_cannot_be_read__costs_two_numbers_and_not_the_scrape(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, one_remote(up)) as served:
+        cache = type(served.daemon.machinery.store.cache)
+        with mock.patch.object(cache, "total", side_effect=StoreTrouble("the index cannot be read")):
+            answer = await served.ask("/metrics")
+    assert answer.status == 200
+    assert {"pyproxy_cache_bytes NaN", "pyproxy_cache_files NaN"} <= set(answer.text.splitlines())
+
+
+async def test_metrics__are_written_off_the_loop(up: RawUpstream, tmp_path: Path) -> None:
+    threads = []
+    async with serving(tmp_path, one_remote(up)) as served:
+        metrics = served.daemon.machinery.metrics
+        real = metrics.exposition
+
+        def noted() -> bytes:
+            threads.append(threading.current_thread())
+            return real()
+
+        with mock.patch.object(metrics, "exposition", noted):
+            assert (await served.ask("/metrics")).status == 200
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1
+
+
 async def test_health_and_readiness(up: RawUpstream, tmp_path: Path) -> None:
     await up.stop()  # the remotes' health is not ours
     async with serving(tmp_path, one_remote(up)) as served:
@@ -197,7 +228,7 @@ async def test_log__a_client_that_goes_away__is_a_line_too(up: RawUpstream, tmp_
             rest.set()
             await served.settled()
     [line] = [line for line in lines if line["logger"] == "access" and line["kind"] == "file"]
-    assert line["result"] == "error"
+    assert line["result"] == "miss"
     assert not [line for line in lines if "trace" in line]
 
 
@@ -307,6 +338,76 @@ async def test_reload__while_requests_are_under_way__none_is_dropped(up: RawUpst
         assert (answer.whole, answer.body) == (True, made.files[WHEEL])
         assert (await asking).status == 200
     assert up.count(FILE) == 1
+
+
+async def test_reload__twice_during_a_request__leaves_it_the_remote_that_it_began_with(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    project(up)
+    rest = asyncio.Event()
+    up.script(PAGE, Gate(rest, first=0))
+    async with serving(tmp_path, one_remote(up)) as served:
+        machinery = served.daemon.machinery
+        asking = asyncio.create_task(served.page())
+        await up.asked(PAGE)
+        source = served.daemon.current.site.sources["up"]
+        await apply(served, tmp_path, one_remote(up) + "  other:\n    remote: up\n")
+        await apply(served, tmp_path, one_remote(up, ttl="1h"))
+        assert served.daemon.current.site.sources["up"] is not source
+        assert machinery._in_use(source)
+        rest.set()
+        assert (await asking).status == 200
+        while served.daemon.listener.requests_in_flight:  # noqa: ASYNC110 - nobody is told of a request's end
+            await asyncio.sleep(0)
+        assert not machinery._in_use(source)
+
+
+async def test_reload__downloads_of_the_successor__do_not_keep_the_old_remote_open(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    made = project(up, payload=noise(3 << 20))
+    rest = asyncio.Event()
+    up.script(FILE, Gate(rest, first=1 << 20))
+    async with serving(tmp_path, one_remote(up)) as served:
+        machinery = served.daemon.machinery
+        link = await served.link()
+        old = served.daemon.current.site.sources["up"]
+        await apply(served, tmp_path, one_remote(up, ttl="1h"))
+        new = served.daemon.current.site.sources["up"]
+        getting = asyncio.create_task(served.ask(link))
+        await up.asked(FILE)
+        assert not machinery._in_use(old)
+        await apply(served, tmp_path, one_remote(up, ttl="2h"))
+        assert machinery._in_use(new)
+        rest.set()
+        assert (await getting).body == made.files[WHEEL]
+
+
+async def test_listener__that_accepts_nobody_any_more__ends_the_daemon(
+    up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("pyproxy.wire.listener._readable", fail)
+    config = configured(tmp_path, one_remote(up))
+    with pytest.raises(CannotListen, match="any longer"):
+        async with asyncio.timeout(5.0):
+            await serve(config, load=lambda: config, ready=lambda _: None)
+
+
+async def test_watch__that_ends__is_told_of(
+    up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("pyproxy.reload.ConfigWatch.run", fail)
+    config = configured(tmp_path, one_remote(up))
+    async with asyncio.timeout(5.0):
+        await serve(config, load=lambda: config, ready=lambda _: None)
+    assert "the configuration is no longer watched" in caplog.text
 
 
 async def test_reload__a_hundred_times_under_load__no_request_fails(up: RawUpstream, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Project, Served, a_remote, a_wheel, noise, remotes, serving
-from tests.fakes.faults import Hang, Status
+from tests.fakes.faults import Delay, Hang, Status
 from tests.fakes.raw_upstream import RawUpstream
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
@@ -90,6 +91,19 @@ async def test_project__first_cannot_be_asked__502_and_the_second_never_steps_in
             assert answer.status == 502
             assert answer.line.startswith("remote one: ")
     assert two.two.count(f"/files/{WHEEL}") == 0
+
+
+async def test_project__both_slow__502_within_one_wait(
+    two: Two, tmp_path: Path, patience: Callable[[float], None]
+) -> None:
+    patience(1.0)
+    two.one.script("/simple/beta/", Delay(0.8))
+    two.two.script("/simple/beta/", Hang(), times=None)
+    async with serving(tmp_path, two.text()) as served:
+        began = asyncio.get_running_loop().time()
+        assert (await served.page("beta")).status == 502
+        assert asyncio.get_running_loop().time() - began < 1.6
+    assert two.two.count("/simple/beta/") == 1
 
 
 async def test_project__first_offline_and_not_cached__503_and_the_second_never_steps_in(

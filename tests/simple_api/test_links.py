@@ -27,7 +27,7 @@ REMOTE = "https://index.example/simple/"
         ("https://index.example/a@b/x.whl", "up/a%40b/x.whl"),
         ("https://index.example/a%40b/x.whl", "up/a%40b/x.whl"),
         ("https://index.example/a:b/x.whl", "up/a:b/x.whl"),
-        ("https://index.example//a/x.whl", "up//a/x.whl"),
+        ("https://index.example//a/x.whl", "up/%2Fa/x.whl"),
         ("https://index.example/a b/ü.whl", "up/a%20b/%C3%BC.whl"),
         ("https://files.example/x.whl", "up~files.example/x.whl"),
         ("https://Files.Example:443/x.whl", "up~files.example/x.whl"),

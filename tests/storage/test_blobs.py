@@ -3,15 +3,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
 from pyproxy.model import as_sha256
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import LARGE, Blobs, Temp
+from pyproxy.storage.cache import OpenBlob
 from pyproxy.storage.disk import Disk
+from pyproxy.storage.spool import Spool
 from tests.storage.stores import Faults, digest_of
 
 DATA = b"the bytes of a wheel" * 100
@@ -250,3 +254,75 @@ def test_temp__swept_before_it_was_locked__is_made_anew(tmp_path: Path) -> None:
     assert temp.path.exists()
     temp.discard()
     os.close(held[0])
+
+
+# ---------------------------------------------------------------------- closing
+
+
+def closers_noted(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[threading.Thread]:
+    """The threads that close descriptors from now on."""
+    seen: queue.Queue[threading.Thread] = queue.Queue()
+    close = os.close
+
+    def noted(fd: int) -> None:
+        close(fd)
+        seen.put(threading.current_thread())
+
+    monkeypatch.setattr(os, "close", noted)
+    return seen
+
+
+def spooled(temp: Temp) -> Callable[[], None]:
+    spool = Spool(temp)
+    temp.discard()
+    return spool.close
+
+
+def opened(temp: Temp) -> Callable[[], None]:
+    blob = OpenBlob(os.dup(temp.fd), LARGE, DIGEST)
+    temp.discard()
+    return blob.close
+
+
+@pytest.mark.parametrize("holding", [spooled, opened])
+@pytest.mark.parametrize(("size", "elsewhere"), [(LARGE, True), (LARGE - 1, False)])
+def test_close__last_of_an_unlinked_file__large_one_is_freed_in_a_thread(
+    blobs: Blobs,
+    monkeypatch: pytest.MonkeyPatch,
+    holding: Callable[[Temp], Callable[[], None]],
+    size: int,
+    *,
+    elsewhere: bool,
+) -> None:
+    temp = blobs.temp()
+    os.truncate(temp.fd, size)
+    closing = holding(temp)
+    closers = closers_noted(monkeypatch)
+    closing()
+
+    assert (closers.get(timeout=5) is not threading.current_thread()) == elsewhere
+
+
+def test_close__large_file_that_has_a_name__needs_no_thread(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    temp = blobs.temp()
+    os.truncate(temp.fd, LARGE)
+    blob = OpenBlob(os.dup(temp.fd), LARGE, DIGEST)
+    closers = closers_noted(monkeypatch)
+    blob.close()
+
+    assert closers.get(timeout=5) is threading.current_thread()
+    temp.discard()
+
+
+def test_close__no_thread_to_be_had__closes_all_the_same(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError(f"can't start new thread {thread.name}")
+
+    temp = blobs.temp()
+    os.truncate(temp.fd, LARGE)
+    closing = opened(temp)
+    closers = closers_noted(monkeypatch)
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    closing()
+
+    assert closers.get(timeout=5) is threading.current_thread()

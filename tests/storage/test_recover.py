@@ -367,7 +367,7 @@ MOUNTS = [
     "/dev/vda / ext4 rw 0 0",
     "server:/export /srv/shared nfs4 rw 0 0",
     "tmpfs /srv/shared/fast tmpfs rw 0 0",
-    "share /mnt/with\\040space cifs rw 0 0",
+    "share /srv/with\\040space cifs rw 0 0",
     "overlay /over overlay rw 0 0",
     "server:/x /over nfs rw 0 0",
     "",
@@ -383,7 +383,7 @@ MOUNTS = [
         ("/srv/shared/data", "nfs4"),
         ("/srv/sharedness", "ext4"),
         ("/srv/shared/fast/data", "tmpfs"),
-        ("/mnt/with space/x", "cifs"),
+        ("/srv/with space/x", "cifs"),
         ("/over/data", "nfs"),
     ],
 )

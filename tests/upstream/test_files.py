@@ -230,7 +230,7 @@ async def test_stream__faster_than_the_least__goes_on(up: RawUpstream, remotes: 
     up.serve(PATH, FILE[:5000])
     up.script(PATH, Drip(step=100, pause=0.005))
 
-    assert await fetched(remotes(pace=Pace(rate=1000, window=0.05)), up.url + PATH[1:]) == FILE[:5000]
+    assert await fetched(remotes(pace=Pace(rate=50, window=0.05)), up.url + PATH[1:]) == FILE[:5000]
 
 
 async def test_stream__slow_reader__is_not_the_remotes_fault(url: str, remotes: Remotes) -> None:

@@ -1,0 +1,56 @@
+"""Who may come in: a distribution's guard asked for a request, and the answers to those it does not let in."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from pyproxy.auth import CHALLENGE, WINDOW, Decision, Right
+from pyproxy.handlers.guard import refusal
+from pyproxy.site import Distribution
+
+_FROM_ELSEWHERE = ("Forwarded", "X-Forwarded-For", "Via", "Origin")
+"""Any of these says that the request began on another machine, or in a page of somebody else's."""
+
+_LOOPBACK = ("127.", "::1", "::ffff:127.")
+
+
+async def may(request: web.BaseRequest, distribution: Distribution, right: Right) -> Decision:
+    """Whether the request has the right. Without a guard everybody may read, and this machine may upload."""
+    if distribution.guard is not None:
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        return await distribution.guard.decide(given[0] if len(given) == 1 else None, right, peer_of(request))
+    if right == "read" or is_local(request):
+        return Decision.ALLOWED
+    return Decision.FORBIDDEN
+
+
+def is_local(request: web.BaseRequest) -> bool:
+    """Whether a program on this machine sent it, by itself: no proxy on the way, no browser for another site."""
+    peer = peer_of(request)
+    if peer and not peer.startswith(_LOOPBACK):
+        return False
+    if any(name in request.headers for name in _FROM_ELSEWHERE):
+        return False
+    return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """The address at the other end of the connection; "" for a Unix socket, which counts as this machine."""
+    transport = request.transport
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
+def refused(decision: Decision, distribution: Distribution, right: Right) -> web.Response:
+    """The answer to who may not: 401 with a challenge, 403, or 429."""
+    match decision:
+        case Decision.UNKNOWN:
+            return refusal(401, f"distribution {distribution.name} wants credentials", {"WWW-Authenticate": CHALLENGE})
+        case Decision.LATER:
+            return refusal(429, "too many wrong credentials; try again later", {"Retry-After": f"{WINDOW:.0f}"})
+        case _ if distribution.guard is None:
+            return refusal(
+                403, f"distribution {distribution.name} has no guard, so it takes uploads from this machine alone"
+            )
+        case _:
+            return refusal(403, f"these credentials may not {right} in distribution {distribution.name}")

@@ -1,0 +1,88 @@
+"""Rendered pages: never one page's bytes under another's tag, and no more kept than fits."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pyproxy import encoding, simple_api
+from pyproxy import renderings as module
+from pyproxy.encoding import Coding
+from pyproxy.model import File, ProjectPage, as_filename, as_project
+from pyproxy.renderings import FILE_WEIGHT, OFF_LOOP, Look, Renderings
+from pyproxy.simple_api import Kind
+
+ALPHA = as_project("alpha")
+LOOK = Look("main", ALPHA, Kind.JSON, "../../files/")
+
+
+def page(version: str, files: int = OFF_LOOP, *, requires: str | None = None) -> ProjectPage:
+    names = [as_filename(f"alpha-{version}.{number}.tar.gz") for number in range(files)]
+    return ProjectPage(
+        ALPHA, tuple(File(n, f"https://x.example/{n}", f"up/{n}", requires_python=requires) for n in names)
+    )
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as threads:
+        yield threads
+
+
+async def test_get__page_at_the_address_of_one_that_is_gone__has_its_own_bytes(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter gives an object's identity again once it is gone: here to all pages."""
+    monkeypatch.setattr(module, "id", lambda _: 1, raising=False)
+    begun, rest = threading.Event(), threading.Event()
+    real = encoding.compress
+
+    def slow(body: bytes, coding: Coding) -> bytes:
+        begun.set()
+        rest.wait(10)
+        return real(body, coding)
+
+    monkeypatch.setattr(module, "compress", slow)
+    kept = Renderings(executor)
+    asking = asyncio.create_task(kept.get(LOOK, page("1"), "gzip", None))
+    await asyncio.to_thread(begun.wait, 10)
+    asking.cancel()
+    await asyncio.wait([asking])
+    new = asyncio.create_task(kept.get(LOOK, page("2"), "gzip", None))
+    await asyncio.sleep(0.05)  # let it come to where it would join
+    rest.set()
+    found, coding = await new
+    assert coding == "gzip"
+    assert gzip.decompress(kept.body(found, "gzip")) == found.identity
+    assert b"alpha-2." in found.identity
+    await kept.close()
+
+
+async def test_get__few_files_and_many_bytes__are_rendered_in_a_thread(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    real = simple_api.render_page
+
+    def noted(*args: object, **named: object) -> bytes:
+        threads.append(threading.current_thread())
+        return real(*args, **named)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(module, "render_page", noted)
+    kept = Renderings(executor)
+    await kept.get(LOOK, page("1", 2), "identity", None)
+    await kept.get(LOOK, page("2", 2, requires=">=3" + "," * module.LARGE), "identity", None)
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+async def test_capacity__counts_the_pages_that_renderings_hold(executor: ThreadPoolExecutor) -> None:
+    files = 50
+    kept = Renderings(executor, capacity=3 * FILE_WEIGHT * files)
+    for base in "abcdef":
+        await kept.get(Look(base, ALPHA, Kind.JSON, "../../files/"), page("1", files), "identity", None)
+    assert len(kept._kept) == 2
