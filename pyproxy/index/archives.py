@@ -76,8 +76,11 @@ class Archives:
         if blob is not None:
             return Content("hit", _etag(file, blob.digest), lasting(file), blob=blob)
         arrival = self.arrive(project, file)
-        # Verified and about to be recorded: nobody waits for the remote any more.
-        result: Result = "hit" if arrival.verified else "miss"
+        result: Result = "miss"
+        if arrival.landed is not None:
+            # About to be recorded: nobody waits for the remote any more, and this is a use like any later one.
+            result = "hit"
+            self._cache.touch(arrival.landed.digest)
         return Content(result, _etag(file, None), lasting(file), arrival=arrival)
 
     def arrive(self, project: ProjectName, file: File) -> Arrival:
