@@ -183,7 +183,7 @@ def test_load__every_key_given__is_taken(load: Load, tmp_path: Path) -> None:
         storage: {path: data, max_cache_size: 1.5GiB}
         remotes:
           a:
-            url: HTTP://Index.example:80/root
+            url: HTTP://Index.example:80/base
             policy: offline
             ttl: 0
             negative_ttl: 500ms
@@ -220,7 +220,7 @@ def test_load__every_key_given__is_taken(load: Load, tmp_path: Path) -> None:
     assert found.storage.max_cache_size == 3 * 2**29
     assert found.remotes["a"] == RemoteConfig(
         name="a",
-        url="http://index.example/root/",
+        url="http://index.example/base/",
         policy="offline",
         ttl=0,
         negative_ttl=0.5,

@@ -68,10 +68,10 @@ def test_body__of_the_other_type__is_refused() -> None:
 
 
 def test_links__are_relative_to_where_the_page_came_from() -> None:
-    url = "http://mirror.example:8080/root/simple/proj/?x=1"
+    url = "http://mirror.example:8080/base/simple/proj/?x=1"
     found = parse(JSON_BODY, JSON, url=url).page.files[0]
-    assert found.url == f"http://mirror.example:8080/root/f/{NAME}"
-    assert found.link == f"up~mirror.example:8080/root/f/{NAME}"
+    assert found.url == f"http://mirror.example:8080/base/f/{NAME}"
+    assert found.link == f"up~mirror.example:8080/base/f/{NAME}"
 
 
 def test_page__from_no_web_address__is_refused() -> None:
