@@ -19,6 +19,7 @@ from pyproxy.errors import PyproxyError
 from pyproxy.model import Sha256, as_project
 from pyproxy.storage.repository import LocalFile, NewFile, Outcome, Repositories, open_local
 from pyproxy.upload.examine import examine
+from pyproxy.upload.refusal import UploadRefused
 
 ENDINGS = (".whl", ".tar.gz", ".zip")
 _CHUNK = 1 << 20
@@ -91,7 +92,10 @@ def _new(opened: Repositories, path: Path) -> NewFile:
     try:
         sha256, md5, blake2 = hashlib.sha256(), hashlib.md5(usedforsecurity=False), hashlib.blake2b(digest_size=32)
         with path.open("rb") as source:
-            examined = examine(source, path.name)
+            try:
+                examined = examine(source, path.name)
+            except UploadRefused as exc:
+                raise UploadRefused(f"{path}: {exc.reason}") from exc
             source.seek(0)
             while chunk := source.read(_CHUNK):
                 temp.write(chunk)

@@ -22,7 +22,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from pyproxy.arrival import Arrival, Arrivals
+from pyproxy.arrival import Arrival
+from pyproxy.arrivals import Arrivals
 from pyproxy.auth import Guard, Passwords, Rights
 from pyproxy.config import Config, DistributionConfig, GuardConfig, Merge, RemoteConfig
 from pyproxy.errors import ContentWrong, StoreTrouble

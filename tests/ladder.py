@@ -22,7 +22,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
     ("wire", "reload", "handlers"),
     ("site",),
     ("index.*", "renderings", "list_renderings"),  # each component of the index by itself: one behaviour a file
-    ("index", "index.protocol", "index.patience", "arrival", "auth"),
+    ("index", "index.protocol", "index.patience", "arrival", "arrivals", "auth"),
     ("upstream", "filters", "storage", "singleflight"),
     (
         "simple_api",
@@ -49,6 +49,7 @@ DECLARED = {
     ("listing", "encoding"),
     ("simple_api", "encoding"),
     ("config", "machine_index"),
+    ("arrivals", "arrival"),
     ("index.protocol", "arrival"),  # a file's bytes may be the answer while they are still on their way
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from aiohttp import hdrs, web
 
 from pyproxy.auth import CHALLENGE, WINDOW, Decision, Right
@@ -10,8 +12,6 @@ from pyproxy.site import Distribution
 
 _FROM_ELSEWHERE = ("Forwarded", "X-Forwarded-For", "Via", "Origin")
 """Any of these says that the request began on another machine, or in a page of somebody else's."""
-
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 async def may(request: web.BaseRequest, distribution: Distribution, right: Right) -> Decision:
@@ -27,11 +27,17 @@ async def may(request: web.BaseRequest, distribution: Distribution, right: Right
 def is_local(request: web.BaseRequest) -> bool:
     """Whether a program on this machine sent it, by itself: no proxy on the way, no browser for another site."""
     peer = peer_of(request)
-    if peer and not peer.startswith(_LOOPBACK):
+    if peer and not _is_loopback(peer):
         return False
     if any(name in request.headers for name in _FROM_ELSEWHERE):
         return False
     return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+
+def _is_loopback(peer: str) -> bool:
+    address = ipaddress.ip_address(peer.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def peer_of(request: web.BaseRequest) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote, unquote
 
-from pyproxy.arrival import Arrival, Arrivals, Landed, Promise, Room
+from pyproxy.arrival import Arrival, Landed, Promise, Room
+from pyproxy.arrivals import Arrivals
 from pyproxy.digests import checkable
 from pyproxy.errors import BlobDamaged, NotCached, StoreTrouble
 from pyproxy.index.protocol import Content, Facts, FileRef, etag_of

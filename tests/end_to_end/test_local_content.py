@@ -6,9 +6,12 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from pyproxy.handlers.access import is_local
 from tests.daemon import JSON, Answer, Served, a_wheel, project, serving
 from tests.fakes.raw_upstream import RawUpstream
 
@@ -206,3 +209,16 @@ async def test_guard__uploads__want_the_right_for_it(tmp_path: Path) -> None:
         ]
 
     assert statuses == [401, 403, 200]
+
+
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        *((peer, True) for peer in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "")),
+        *((peer, False) for peer in ("::1234", "::1:2", "10.0.0.1", "fe80::1%eth0", "::ffff:10.0.0.1")),
+    ],
+)
+def test_is_local__goes_by_the_whole_address(peer: str, *, local: bool) -> None:
+    transport = Mock(**{"get_extra_info.return_value": (peer, 1) if peer else ""})
+
+    assert is_local(make_mocked_request("POST", "/", transport=transport)) is local
