@@ -224,7 +224,8 @@ class BlobCache:
     async def _claim(self, nbytes: int) -> None:
         await self._claim_room(nbytes)
         try:
-            if self.total().size + self._room.reserved > self._room.limit:
+            pledged = self._room.pledged  # before the total: what is committed in between is counted twice, not never
+            if pledged + self.total().size > self._room.limit:
                 await self.shrink()
             await self._ensure_disk(nbytes)
         except BaseException:

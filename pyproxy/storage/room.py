@@ -15,11 +15,18 @@ class Room:
         self.limit = limit
         """Bytes that blobs and reservations may take together. A reload may set it."""
         self._reserved = 0
-        self._lock = threading.Lock()  # guards _reserved: the loop claims, the threads of the cache give back
+        self._settling = 0
+        self._lock = threading.Lock()  # guards both: the loop claims, the threads of the cache settle and give back
 
     @property
     def reserved(self) -> int:
         return self._reserved
+
+    @property
+    def pledged(self) -> int:
+        """Reserved, or in a transaction that may not be committed yet: read it before what is committed."""
+        with self._lock:
+            return self._reserved + self._settling
 
     def claim(self, nbytes: int) -> None:
         """Raises StoreFull where no eviction could make room: nothing need be evicted to find that out."""
@@ -30,9 +37,16 @@ class Room:
                 raise StoreFull(f"downloads under way have taken {self._reserved} of the cache's {self.limit} bytes")
             self._reserved += nbytes
 
-    def give_back(self, nbytes: int) -> None:
+    def settle(self, nbytes: int) -> None:
+        """The transaction under way counts these bytes itself; until it is committed nobody else sees them there."""
         with self._lock:
             self._reserved -= nbytes
+            self._settling += nbytes
+
+    def give_back(self, nbytes: int, settled: int = 0) -> None:
+        with self._lock:
+            self._reserved -= nbytes
+            self._settling -= settled
 
 
 class Reservation:
@@ -42,6 +56,7 @@ class Reservation:
         self.nbytes = nbytes
         self._room = room
         self._grow = grow
+        self._settled = 0
         self._lock = threading.Lock()  # a release on the loop may meet one in a thread; each byte goes back once
 
     async def grow(self, nbytes: int) -> None:
@@ -50,11 +65,19 @@ class Reservation:
         with self._lock:
             self.nbytes += nbytes
 
+    def settle(self) -> None:
+        """Its bytes are those of a blob from here on, in the transaction that calls this. `release` it all the same."""
+        with self._lock:
+            nbytes, self.nbytes = self.nbytes, 0
+            self._settled += nbytes
+        self._room.settle(nbytes)
+
     def release(self) -> None:
         """Gives all of it back. Does nothing the second time."""
         with self._lock:
             nbytes, self.nbytes = self.nbytes, 0
-        self._room.give_back(nbytes)
+            settled, self._settled = self._settled, 0
+        self._room.give_back(nbytes, settled)
 
     def handed_over(self) -> Reservation:
         """The same bytes as another object; releasing this one then does nothing."""

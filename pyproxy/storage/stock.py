@@ -128,7 +128,7 @@ class Stock:
         self._ledger.put_blob(txn, digest, BlobRow(record.size, found.st_mtime_ns, used))
         self._ledger.put_file(txn, key_bytes(key), record)
         # Here, where evictions are decided too: later, one of them would count the blob and its reservation both.
-        room.release()
+        room.settle()
         return evicted
 
     def adopt_orphan(self, digest: Sha256) -> bool:

@@ -584,3 +584,29 @@ async def test_reserve__room_held_by_what_is_being_stored__waits_for_it_and_evic
     await storing
     assert store.cache.find(KEY) is None
     assert store.cache.find("public/b") == second
+
+
+async def test_reserve__while_a_blob_is_committed__counts_it_and_evicts(path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    armed = False
+
+    def hold(what: str) -> None:
+        if what == "commit" and armed:
+            begun.set()
+            assert go_on.wait(10)
+
+    with opened(path, limit=LIMIT, fault=hold) as store:
+        await put(store, KEY, b"a" * 400)
+        armed = True
+        storing = asyncio.create_task(put(store, "public/b", b"b" * 400))
+        await asyncio.to_thread(begun.wait, 10)  # neither reserved any more nor seen by others yet
+
+        reserving = asyncio.create_task(store.cache.reserve(400))
+        await until(lambda: reserving.done() or store.records.writer._queue.qsize() == 1)
+        go_on.set()
+
+        (await reserving).release()
+        await storing
+        assert store.cache.find(KEY) is None
+        assert store.cache.bytes == 400
+        assert_sound(store)
