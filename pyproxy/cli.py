@@ -19,6 +19,7 @@ import msgspec
 from pyproxy import __version__, repo_commands
 from pyproxy.auth import new_token
 from pyproxy.config import Config, Flags, describe, find, load, warnings
+from pyproxy.config.values import Wrong, some_duration
 from pyproxy.errors import ConfigError, PyproxyError
 from pyproxy.logs import Format, Level, setup, shutdown
 from pyproxy.storage import store as storage
@@ -198,15 +199,36 @@ def repo() -> None:
 _JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
+def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Seconds, written as in the configuration."""
+    try:
+        return None if value is None else some_duration(value)
+    except Wrong as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
 @repo.command("add")
 @click.argument("repository")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("wanted", metavar="(FILES | REQUIREMENTS)...", nargs=-1, required=True)
+@click.option("--from-cache", is_flag=True, help="Keep what was pulled through: requirements, not files, say what.")
+@click.option("--remote", metavar="NAME", help="Of this remote's cached files, where several have some.")
 @_JSON
 @command
-def repo_add(asked: Asked, *, repository: str, files: tuple[Path, ...], as_json: bool) -> None:
-    """Add wheels and sdists, or all of a folder."""
-    with repo_commands.repositories(asked.loaded(), repository) as opened:
-        repo_commands.add(opened, repository, files, as_json=as_json)
+def repo_add(
+    asked: Asked, *, repository: str, wanted: tuple[str, ...], from_cache: bool, remote: str | None, as_json: bool
+) -> None:
+    """Add wheels and sdists, or all of a folder; or what the cache holds of `name`, `name==1.0`, `name>=2`."""
+    config = asked.loaded()
+    if remote is not None and (not from_cache or remote not in config.remotes):
+        raise click.UsageError("--remote names one of the remotes, beside --from-cache")
+    with repo_commands.repositories(config, repository) as opened:
+        if not from_cache:
+            repo_commands.add(opened, repository, [Path(path) for path in wanted], as_json=as_json)
+            return
+        from pyproxy.repo_commands.from_cache import add_cached  # heavy: aiohttp, by the keys of cached files
+
+        with _store(asked) as store:
+            add_cached(opened, store, config, repository, wanted, remote=remote, as_json=as_json)
 
 
 @repo.command("remove")
@@ -287,6 +309,41 @@ def repo_versions(asked: Asked, *, repository: str, as_json: bool) -> None:
     """Every version, oldest first."""
     with repo_commands.repositories(asked.loaded(), repository) as opened:
         repo_commands.versions(opened, repository, as_json=as_json)
+
+
+@repo.command("diff")
+@click.argument("repository")
+@click.argument("old", type=click.IntRange(0), required=False)
+@click.argument("new", type=click.IntRange(0), required=False)
+@_JSON
+@command
+def repo_diff(asked: Asked, *, repository: str, old: int | None, new: int | None, as_json: bool) -> None:
+    """Tell what changed from version OLD to NEW: to the latest, and from the one before it, where they are left out."""
+    with repo_commands.repositories(asked.loaded(), repository) as opened:
+        repo_commands.difference(opened, repository, old, new, as_json=as_json)
+
+
+@repo.command("prune")
+@click.argument("repository")
+@click.option("--keep-last", "last", metavar="N", type=click.IntRange(1), help="Keep the last N versions.")
+@click.option(
+    "--keep-within", "within", metavar="DURATION", callback=_duration, help="And those shown within 30d, say."
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@_JSON
+@command
+def repo_prune(
+    asked: Asked, *, repository: str, last: int | None, within: float | None, dry_run: bool, as_json: bool
+) -> None:
+    """Forget old versions, and drop the files that none holds any more; their names stay taken.
+
+    The latest version stays, and those that a distribution of the configuration is pinned to.
+    """
+    if last is None and within is None:
+        raise click.UsageError("say what stays: --keep-last N, --keep-within DURATION, or both")
+    config = asked.loaded()
+    with repo_commands.repositories(config, repository) as opened:
+        repo_commands.prune(opened, config, repository, last=last, within=within, dry_run=dry_run, as_json=as_json)
 
 
 @cli.command()

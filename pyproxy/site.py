@@ -362,7 +362,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
     name, joined = config.name, metrics.coalesced.inc
     upstream = Upstream(_settings(config), observe=metrics)
     rules = Rules(config.ttl, config.negative_ttl, config.stale_if_error, offline=config.policy == "offline")
-    origin = f"{config.url} {','.join(config.file_hosts) if config.file_hosts is not None else '*'}"
+    origin = origin_of(config)
 
     def stale(why: Why) -> None:
         metrics.stale.labels(name, why).inc()
@@ -414,6 +414,11 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         dropped=metrics.dropped_links.labels(name).inc,
     )
     return Source(config, request_timeout, upstream, index, arrivals)
+
+
+def origin_of(config: RemoteConfig) -> str:
+    """What a stored page is valid for: another URL, or other hosts for files, make other pages."""
+    return f"{config.url} {','.join(config.file_hosts) if config.file_hosts is not None else '*'}"
 
 
 def _settings(config: RemoteConfig) -> RemoteSettings:

@@ -7,14 +7,14 @@ what is over a bound is refused as soon as that is known, before a byte of the b
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 from aiohttp import hdrs, web
 
-from pyproxy.model import as_sha256, printable
+from pyproxy.model import printable
 from pyproxy.upload.form import Digests, Form, FormBounds
+from pyproxy.upload.hashing import Hashing
 from pyproxy.upload.multipart import End, Event, Multipart, Part
 from pyproxy.upload.parameters import parameters_of
 from pyproxy.upload.refusal import UploadRefused
@@ -186,7 +186,7 @@ class _File:
         self._sink = sink
         self._held: list[bytes] = []
         self._waiting = 0
-        self._hashers = (hashlib.sha256(), hashlib.md5(usedforsecurity=False), hashlib.blake2b(digest_size=32))
+        self._hashing = Hashing()
 
     async def take(self, piece: bytes) -> None:
         self.size += len(piece)
@@ -203,13 +203,11 @@ class _File:
             self._keep(data)
 
     def _keep(self, data: bytes) -> None:
-        for hasher in self._hashers:
-            hasher.update(data)
+        self._hashing.update(data)
         self._sink.write(data)
 
     async def digests(self) -> Digests:
         """Of the whole file, which is in the sink then."""
         if self._waiting:
             await self._flush()
-        sha256, md5, blake2_256 = (hasher.hexdigest() for hasher in self._hashers)
-        return Digests(sha256=as_sha256(sha256), md5=md5, blake2_256=blake2_256)
+        return self._hashing.digests()

@@ -17,7 +17,8 @@ from pyproxy.handlers.form import read_form
 from pyproxy.handlers.guard import as_reason
 from pyproxy.site import Distribution
 from pyproxy.storage.blobs import Temp
-from pyproxy.storage.repository import LocalFile, NewFile
+from pyproxy.storage.examined_files import examined_file
+from pyproxy.storage.repository import NewFile
 from pyproxy.upload.agreement import action_of, check_digests, check_form, check_protocol
 from pyproxy.upload.attestations import provenance
 from pyproxy.upload.examine import Examined, examine
@@ -44,7 +45,7 @@ async def upload(exchange: Exchange, distribution: Distribution) -> web.StreamRe
         return _refusal(exchange, exc.status, exc.reason)
     except FileExists as exc:
         exchange.result = "denied"
-        return _refusal(exchange, 409, f"File already exists: {exc}")
+        return _refusal(exchange, 409, str(exc))
     except StoreFull as exc:
         exchange.result = "error"
         return _refusal(exchange, 507, str(exc))
@@ -97,19 +98,7 @@ def _new_file(temp: Temp, form: Form, examined: Examined) -> NewFile:
         documents = provenance(
             attestations, filename=examined.filename, sha256=digests.sha256, publisher={"kind": "pyproxy"}
         )
-    file = LocalFile(
-        filename=examined.filename,
-        project=examined.project,
-        version=examined.version,
-        digest=digests.sha256,
-        size=form.size,
-        package_type=examined.package_type,
-        hashes={"sha256": digests.sha256, "md5": digests.md5, "blake2b_256": digests.blake2_256},
-        requires_python=examined.requires_python,
-        name=examined.name,
-    )
-    metadata = examined.metadata if examined.package_type == "bdist_wheel" else None
-    return NewFile(temp, file, metadata=metadata, attestations=documents)
+    return examined_file(temp, examined, digests, attestations=documents)
 
 
 def _refusal(exchange: Exchange, status: int, reason: str) -> web.StreamResponse:

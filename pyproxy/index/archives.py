@@ -190,10 +190,7 @@ class Archives:
         return self._key(unquote(file.link))
 
     def _key(self, link: str) -> str:
-        # By the link, which says the same of every spelling of a URL; but under the host, that files of the same path
-        # are not taken for each other once the remote's own url is another.
-        source, _, path = link.partition("/")
-        return file_key(self._name, source.partition("~")[2] or self._netloc, path)
+        return archive_key(self._name, self._netloc, link)
 
     def record(self, project: ProjectName, file: File, digest: Sha256, size: int) -> FileRecord:
         """What is noted of the stored bytes of a file, or of a companion of it."""
@@ -228,6 +225,14 @@ class _Shelf:
     async def keep(self, temp: Temp, landed: Landed, room: Room) -> None:
         reservation = cast("Reservation", room)  # as `reserve` gave it
         await self.cache.keep(temp, self.key, self.record(landed.digest, landed.size), reservation)
+
+
+def archive_key(remote: str, netloc: str, link: str) -> str:
+    """What the file under a percent-decoded link of a remote, whose own URL is at this `netloc`, is recorded under."""
+    # By the link, which says the same of every spelling of a URL; but under the host, that files of the same path
+    # are not taken for each other once the remote's own url is another.
+    source, _, path = link.partition("/")
+    return file_key(remote, source.partition("~")[2] or netloc, path)
 
 
 def verified_as(file: File) -> str:

@@ -1,26 +1,58 @@
-"""Forgetting versions of a repository, and what no version holds after that: rows first, then the files."""
+"""Forgetting versions of a repository, and what no version holds after that: rows first, then the files.
+
+A file name stays taken by the bytes that it had, also where nothing else is left of them: its row in `taken` and its
+sidecar, cut short to the name and the digest, are never pruned.
+"""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from pyproxy.model import Sha256
+from pyproxy.model import Filename, Sha256
 from pyproxy.storage.environment import Txn
 from pyproxy.storage.local_ledger import LocalLedger
-from pyproxy.storage.local_rows import NUMBER, Head, LocalFile, number, row_key, sidecar_key
+from pyproxy.storage.local_rows import NUMBER, Head, LocalFile, RepositoryVersion, number, sidecar_key
 from pyproxy.storage.local_view import scan, unpacked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Which versions stay, beside the latest: the `last` so many, those of the last `within` seconds, the `pinned`."""
+
+    last: int = 1
+    within: float | None = None
+    pinned: frozenset[int] = frozenset()
+
+    def of(self, versions: Sequence[RepositoryVersion], now: float) -> list[int]:
+        """The numbers of those that stay, sorted. `versions` are in order.
+
+        Within a time is what was the latest at any moment of it, so that what was served then can be served again.
+        """
+        since = math.inf if self.within is None else now - self.within
+        kept = {version.number for version in versions[-self.last :]} | self.pinned
+        # A version was the latest until the one after it was made.
+        kept.update(one.number for one, after in pairwise(versions) if after.created_at > since)
+        return sorted(kept & {version.number for version in versions})
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was forgotten: the numbers of versions, how many files, and the blobs that nothing needs any more."""
+    """What was forgotten: the numbers of versions, how many files, and the blobs that nothing needs any more.
+
+    `gone` are the names that no version holds now, `left` the versions that stay.
+    """
 
     versions: tuple[int, ...] = ()
     files: int = 0
     blobs: int = 0
     nbytes: int = 0
+    gone: tuple[Filename, ...] = ()
+    left: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -32,50 +64,85 @@ class Leavings:
     pending: list[bytes] = field(default_factory=list)
 
 
-def prune(ledger: LocalLedger, repository: str, *, keep: int, pinned: Collection[int]) -> Callable[[Txn], Leavings]:
-    """Forgets all versions but the last `keep` and the pinned ones. Names stay taken."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a pruning would do."""
+
+    head: Head
+    pruned: Pruned
+    rows: list[tuple[bytes, LocalFile]]
+    gone: list[LocalFile]
+    digests: list[Sha256]
+
+
+def foresee(ledger: LocalLedger, txn: Txn, repository: str, keep: Keep, *, now: float) -> Pruned:
+    """What `prune` would do now."""
+    plan = _plan(ledger, txn, repository, keep, now)
+    return Pruned() if plan is None else plan.pruned
+
+
+def prune(ledger: LocalLedger, repository: str, keep: Keep, *, clock: Callable[[], float]) -> Callable[[Txn], Leavings]:
+    """Forgets all versions but those to keep. Names stay taken."""
 
     def job(txn: Txn) -> Leavings:
-        head = ledger.head(txn, repository)
-        if head is None:
+        plan = _plan(ledger, txn, repository, keep, clock())
+        if plan is None:
             return Leavings(Pruned())
-        numbers = [version.number for version in ledger.versions(txn, head)]
-        kept = sorted({*numbers[-keep:], *(number for number in numbers if number in pinned)})
-        gone = tuple(sorted(set(numbers) - set(kept)))
-        for one in gone:
-            txn.delete(head.prefix + number(one), db=ledger.env.versions)
-        left = Leavings(Pruned(gone))
-        dropped = list(_drop_rows(ledger, txn, head, kept))
-        nbytes = sum(_release(ledger, txn, file, left.digests) for file in dropped)
-        for file in dropped:
-            key = row_key(head, file.project, file.filename)
-            rows = scan(txn, ledger.env.past, key + b"\0")
-            if txn.get(key, db=ledger.env.current) is None and next(rows, None) is None:
-                left.pending.append(ledger.mark_pending(txn, sidecar_key(repository, file.filename, file.digest)))
-        left.pruned = Pruned(gone, files=len(dropped), blobs=len(left.digests), nbytes=nbytes)
-        return left
+        for one in plan.pruned.versions:
+            txn.delete(plan.head.prefix + number(one), db=ledger.env.versions)
+        for key, file in plan.rows:
+            txn.delete(key, db=ledger.env.past)
+            for digest in file.digests:
+                ledger.put_refs(txn, digest, ledger.refs(txn, digest) - 1)
+        pending = [ledger.mark_pending(txn, sidecar_key(repository, file.filename, file.digest)) for file in plan.gone]
+        return Leavings(plan.pruned, plan.digests, pending)
 
     return job
 
 
-def _drop_rows(ledger: LocalLedger, txn: Txn, head: Head, kept: list[int]) -> Iterator[LocalFile]:
-    """Drops the rows that none of the kept versions (sorted) holds."""
-    for key, value in list(scan(txn, ledger.env.past, head.prefix)):
+def _plan(ledger: LocalLedger, txn: Txn, repository: str, keep: Keep, now: float) -> _Plan | None:
+    head = ledger.head(txn, repository)
+    if head is None:
+        return None
+    versions = list(ledger.versions(txn, head))
+    kept = keep.of(versions, now)
+    rows, gone = _unheld(ledger, txn, head, kept)
+    digests = list(_unneeded(ledger, txn, rows))
+    blobs = [blob for digest in digests if (blob := ledger.blob(txn, digest)) is not None]
+    pruned = Pruned(
+        versions=tuple(version.number for version in versions if version.number not in kept),
+        files=len(rows),
+        blobs=len(digests),
+        nbytes=sum(blob.size for blob in blobs),
+        gone=tuple(file.filename for file in gone),
+        left=tuple(kept),
+    )
+    return _Plan(head, pruned, rows, gone, digests)
+
+
+def _unheld(
+    ledger: LocalLedger, txn: Txn, head: Head, kept: list[int]
+) -> tuple[list[tuple[bytes, LocalFile]], list[LocalFile]]:
+    """The rows that none of the kept versions (sorted) holds, and one file for each name that no row is left of."""
+    rows: list[tuple[bytes, LocalFile]] = []
+    names: dict[bytes, LocalFile] = {}
+    held: set[bytes] = set()
+    for key, value in scan(txn, ledger.env.past, head.prefix):
         added, removed = int.from_bytes(key[-NUMBER:], "big"), int.from_bytes(value[:NUMBER], "big")
+        name = key[: -NUMBER - 1]
         at = bisect_left(kept, added)
-        if at == len(kept) or kept[at] >= removed:
-            txn.delete(key, db=ledger.env.past)
-            yield unpacked(value[NUMBER:])
+        if at < len(kept) and kept[at] < removed:
+            held.add(name)
+        else:
+            file = names[name] = unpacked(value[NUMBER:])
+            rows.append((key, file))
+    gone = [file for name, file in names.items() if name not in held and txn.get(name, db=ledger.env.current) is None]
+    return rows, gone
 
 
-def _release(ledger: LocalLedger, txn: Txn, file: LocalFile, unneeded: list[Sha256]) -> int:
-    """One row less needs the file's blob and documents; the bytes of the blob that none needs now."""
-    nbytes = 0
-    for digest in file.digests:
-        blob = ledger.blob(txn, digest)
-        count = ledger.refs(txn, digest) - 1
-        ledger.put_refs(txn, digest, count)
-        if blob is not None and count <= 0:
-            unneeded.append(digest)
-            nbytes += blob.size
-    return nbytes
+def _unneeded(ledger: LocalLedger, txn: Txn, rows: list[tuple[bytes, LocalFile]]) -> Iterator[Sha256]:
+    """The blobs that no other row needs."""
+    fewer = Counter(digest for _, file in rows for digest in file.digests)
+    for digest, count in fewer.items():
+        if ledger.refs(txn, digest) <= count and ledger.blob(txn, digest) is not None:
+            yield digest

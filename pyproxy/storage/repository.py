@@ -21,7 +21,7 @@ from pyproxy.storage import changes, pruning, recover
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.catching_up import CatchingUp
 from pyproxy.storage.disk import Disk, Fault
-from pyproxy.storage.environment import MAP_SIZE
+from pyproxy.storage.environment import MAP_SIZE, translated
 from pyproxy.storage.failpoints import Failpoints
 from pyproxy.storage.findings import Finding
 from pyproxy.storage.intake import Intake, NewFile
@@ -41,7 +41,7 @@ from pyproxy.storage.local_rows import (
 from pyproxy.storage.local_start import check_index, sweep_temps
 from pyproxy.storage.local_sweep import LocalSweep, PuttingInOrder
 from pyproxy.storage.local_writer import LocalWriter
-from pyproxy.storage.pruning import Pruned
+from pyproxy.storage.pruning import Keep, Pruned
 from pyproxy.storage.rebuild import Rebuilt, rebuild_local
 from pyproxy.storage.sidecars import Sidecars
 from pyproxy.storage.specs import as_specs
@@ -200,15 +200,26 @@ class Repositories(LocalReading):
             repository, lambda: changes.rollback(self._ledger, repository, version, clock=self._clock)
         )
 
-    async def prune(self, repository: str, keep: int, *, pinned: Collection[int] = ()) -> Pruned:
-        """Forgets all but the last `keep` versions and the pinned ones, and drops what no version holds.
+    async def prune(
+        self, repository: str, last: int = 1, *, within: float | None = None, pinned: Collection[int] = ()
+    ) -> Pruned:
+        """Forgets all versions but the `last` so many, those shown `within` so many seconds, and the pinned ones.
 
-        Makes no version. Raises ValueError for a `keep` below 1.
+        What no version holds then leaves the disk. Makes no version. Raises ValueError for a `last` below 1.
         """
-        if keep < 1:
-            raise ValueError("at least the latest version is kept")
+        keep = _keep(last, within, pinned)
         as_repository(repository)
-        return await self._run(lambda: self._prune(repository, keep, frozenset(pinned)))
+        return await self._run(lambda: self._prune(repository, keep))
+
+    @translated
+    def foresee(
+        self, repository: str, last: int = 1, *, within: float | None = None, pinned: Collection[int] = ()
+    ) -> Pruned:
+        """What `prune` would do now."""
+        with self._env.reading() as txn:
+            return pruning.foresee(
+                self._ledger, txn, as_repository(repository), _keep(last, within, pinned), now=self._clock()
+            )
 
     # ------------------------------------------------------------------ upkeep
 
@@ -266,8 +277,8 @@ class Repositories(LocalReading):
 
         return await self._run(work)
 
-    def _prune(self, repository: str, keep: int, pinned: Collection[int]) -> Pruned:
-        left = self._writer.call(pruning.prune(self._ledger, repository, keep=keep, pinned=pinned))
+    def _prune(self, repository: str, keep: Keep) -> Pruned:
+        left = self._writer.call(pruning.prune(self._ledger, repository, keep, clock=self._clock))
         self._catching_up.work(left.pending)
         try:
             self._disk.point("evict-row-deleted", self.path)
@@ -283,6 +294,12 @@ class Repositories(LocalReading):
         if self._closed:
             raise StoreTrouble("the store is closed")
         return self._pool.submit(work)
+
+
+def _keep(last: int, within: float | None, pinned: Collection[int]) -> Keep:
+    if last < 1:
+        raise ValueError("at least the latest version is kept")
+    return Keep(last=last, within=within, pinned=frozenset(pinned))
 
 
 async def _finished(work: Future[T]) -> T:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,61 +10,9 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from pyproxy.handlers.access import is_local
-from tests.daemon import JSON, Answer, Served, a_wheel, project, serving
+from tests.daemon import JSON, a_wheel, project, serving
 from tests.fakes.raw_upstream import RawUpstream
-
-BOUNDARY = "a-boundary-of-the-tests"
-READ, UPLOAD = "the-read-token", "the-upload-token"
-
-
-def form(filename: str, data: bytes, **fields: str) -> bytes:
-    """What twine sends for this file; `fields` over it."""
-    name, version = filename.split("-")[:2]
-    told = {
-        ":action": "file_upload",
-        "protocol_version": "1",
-        "metadata_version": "2.1",
-        "name": name,
-        "version": version,
-        "filetype": "bdist_wheel",
-        "sha256_digest": hashlib.sha256(data).hexdigest(),
-        **fields,
-    }
-    parts = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-        for key, value in told.items()
-    ]
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'
-    return b"".join(parts) + head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-async def upload(served: Served, filename: str, data: bytes, *, path: str = "legacy/", **headers: str) -> Answer:
-    body = form(filename, data)
-    url = f"{served.url}/pypi/main/{path}"
-    fields = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
-    async with served.session.post(url, data=body, headers=fields) as response:
-        return Answer(response.status, response.reason or "", response.headers, await response.read(), whole=True)
-
-
-def text(up: RawUpstream | None, **distribution: str) -> str:
-    keys = {"repository": "team", "allow_uploads": "true", **distribution}
-    if up is not None:
-        keys["remote"] = "up"
-    remotes = f"remotes: {{up: {{url: '{up.url}simple/'}}}}\n" if up is not None else ""
-    tokens = ", ".join(
-        f"{n}: 'sha256:{hashlib.sha256(t.encode()).hexdigest()}'" for n, t in (("r", READ), ("u", UPLOAD))
-    )
-    guards = f"guards: {{staff: {{read: [r], upload: [u], tokens: {{{tokens}}}}}}}\n" if "content_guard" in keys else ""
-    lines = "".join(f"    {key}: {value}\n" for key, value in keys.items())
-    return f"{remotes}repositories: {{team: {{}}}}\n{guards}distributions:\n  main:\n{lines}"
-
-
-@pytest.fixture
-async def up() -> AsyncIterator[RawUpstream]:
-    async with RawUpstream() as upstream:
-        yield upstream
-
+from tests.uploading import READ, UPLOAD, basic, local, upload
 
 WHEEL = "alpha-9.0-py3-none-any.whl"
 
@@ -74,7 +20,7 @@ WHEEL = "alpha-9.0-py3-none-any.whl"
 @pytest.mark.parametrize("path", ["legacy/", "legacy", "simple/", "simple", "", "legacy/?x=1"])
 async def test_upload__answered__is_on_the_page_with_all_its_fields(tmp_path: Path, path: str) -> None:
     data = a_wheel("alpha", "9.0")
-    async with serving(tmp_path, text(None)) as served:
+    async with serving(tmp_path, local(None)) as served:
         assert (await upload(served, WHEEL, data, path=path)).status == 200
         page = await served.page()
         (file,) = page.json()["files"]
@@ -90,7 +36,7 @@ async def test_upload__answered__is_on_the_page_with_all_its_fields(tmp_path: Pa
 
 
 async def test_upload__same_again__is_200_and_other_bytes_are_409(tmp_path: Path) -> None:
-    async with serving(tmp_path, text(None)) as served:
+    async with serving(tmp_path, local(None)) as served:
         assert (await upload(served, WHEEL, a_wheel("alpha", "9.0"))).status == 200
         assert (await upload(served, WHEEL, a_wheel("alpha", "9.0"))).status == 200
         refused = await upload(served, WHEEL, a_wheel("alpha", "9.0", payload=b"other"))
@@ -102,27 +48,27 @@ async def test_upload__same_again__is_200_and_other_bytes_are_409(tmp_path: Path
 
 async def test_upload__acknowledged__is_there_after_a_restart(tmp_path: Path) -> None:
     data = a_wheel("alpha", "9.0")
-    async with serving(tmp_path, text(None)) as served:
+    async with serving(tmp_path, local(None)) as served:
         await upload(served, WHEEL, data)
-    async with serving(tmp_path, text(None)) as served:
+    async with serving(tmp_path, local(None)) as served:
         assert (await served.ask((await served.links())[WHEEL])).body == data
 
 
 @pytest.mark.parametrize("header", ["Forwarded", "X_Forwarded_For", "Via", "Origin"])
 async def test_upload__without_a_guard_and_from_elsewhere__is_refused(tmp_path: Path, header: str) -> None:
-    async with serving(tmp_path, text(None)) as served:
+    async with serving(tmp_path, local(None)) as served:
         answer = await upload(served, WHEEL, a_wheel("alpha", "9.0"), **{header: "http://other.example"})
         assert (answer.status, (await served.page()).status) == (403, 404)
 
 
 @pytest.mark.parametrize(("keys", "status"), [({"allow_uploads": "false"}, 403), ({"repository_version": "1"}, 403)])
 async def test_upload__where_none_is_taken__is_refused(tmp_path: Path, keys: dict[str, str], status: int) -> None:
-    async with serving(tmp_path, text(None, **keys)) as served:
+    async with serving(tmp_path, local(None, **keys)) as served:
         assert (await upload(served, WHEEL, a_wheel("alpha", "9.0"))).status == status
 
 
 async def test_upload__refused__says_why_in_json_where_that_is_asked_for(tmp_path: Path) -> None:
-    async with serving(tmp_path, text(None)) as served:
+    async with serving(tmp_path, local(None)) as served:
         answer = await upload(served, WHEEL, b"no archive", Accept="application/json;q=0.9, text/plain;q=0.8")
 
     assert answer.status == 400
@@ -131,7 +77,7 @@ async def test_upload__refused__says_why_in_json_where_that_is_asked_for(tmp_pat
 
 async def test_ahead__local_files_come_first_then_the_remotes(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
-    async with serving(tmp_path, text(up)) as served:
+    async with serving(tmp_path, local(up)) as served:
         await upload(served, WHEEL, a_wheel("alpha", "9.0"))
         names = [file["filename"] for file in (await served.page()).json()["files"]]
         collisions = served.metric("pyproxy_name_collisions", distribution="main")
@@ -141,7 +87,7 @@ async def test_ahead__local_files_come_first_then_the_remotes(up: RawUpstream, t
 
 
 async def test_ahead__remote_down__local_files_are_still_served(up: RawUpstream, tmp_path: Path) -> None:
-    async with serving(tmp_path, text(up)) as served:
+    async with serving(tmp_path, local(up)) as served:
         await upload(served, WHEEL, a_wheel("alpha", "9.0"))
         await up.stop()
         page = await served.page()
@@ -152,7 +98,7 @@ async def test_ahead__remote_down__local_files_are_still_served(up: RawUpstream,
 
 async def test_shadow__project_with_a_local_file__is_answered_from_it_alone(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
-    async with serving(tmp_path, text(up, merge="shadow")) as served:
+    async with serving(tmp_path, local(up, merge="shadow")) as served:
         await upload(served, WHEEL, a_wheel("alpha", "9.0"))
         names = [file["filename"] for file in (await served.page()).json()["files"]]
         remote = await served.ask("/pypi/main/files/up/files/alpha-1.0-py3-none-any.whl")
@@ -163,22 +109,18 @@ async def test_shadow__project_with_a_local_file__is_answered_from_it_alone(up: 
 
 async def test_private__names__never_leave(up: RawUpstream, tmp_path: Path) -> None:
     project(up, "acme-tool")
-    async with serving(tmp_path, text(up, private='["acme-*"]')) as served:
+    async with serving(tmp_path, local(up, private='["acme-*"]')) as served:
         page = await served.page("acme-tool")
         file = await served.ask("/pypi/main/files/up/files/acme_tool-1.0-py3-none-any.whl")
 
     assert (page.status, file.status, up.count()) == (404, 404, 0)
 
 
-def basic(token: str) -> str:
-    return "Basic " + base64.b64encode(f"__token__:{token}".encode()).decode()
-
-
 async def test_guard__stands_before_everything(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     paths = ["simple/", "simple/alpha/", "", "project/alpha/", "files/up/files/alpha-1.0-py3-none-any.whl"]
     paths += ["files/up/files/alpha-1.0-py3-none-any.whl.metadata", "integrity/alpha/1.0/alpha-1.0.tar.gz/provenance"]
-    async with serving(tmp_path, text(up, content_guard="staff")) as served:
+    async with serving(tmp_path, local(up, content_guard="staff")) as served:
         for path in paths:
             answer = await served.ask(f"/pypi/main/{path}")
             assert (answer.status, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic"), path
@@ -189,7 +131,7 @@ async def test_guard__stands_before_everything(up: RawUpstream, tmp_path: Path) 
 
 async def test_guard__right_token__is_let_in_and_only_its_own_cache_keeps(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
-    async with serving(tmp_path, text(up, content_guard="staff")) as served:
+    async with serving(tmp_path, local(up, content_guard="staff")) as served:
         page = await served.ask("/pypi/main/simple/alpha/", Accept=JSON, Authorization=basic(READ))
         other = await served.ask("/pypi/main/simple/alpha/", Accept=JSON, Authorization=basic(UPLOAD))
         file = await served.ask("/pypi/main/files/up/files/alpha-1.0-py3-none-any.whl", Authorization=basic(READ))
@@ -201,7 +143,7 @@ async def test_guard__right_token__is_let_in_and_only_its_own_cache_keeps(up: Ra
 
 async def test_guard__uploads__want_the_right_for_it(tmp_path: Path) -> None:
     data = a_wheel("alpha", "9.0")
-    async with serving(tmp_path, text(None, content_guard="staff")) as served:
+    async with serving(tmp_path, local(None, content_guard="staff")) as served:
         statuses = [
             (await upload(served, WHEEL, data)).status,
             (await upload(served, WHEEL, data, Authorization=basic(READ))).status,
