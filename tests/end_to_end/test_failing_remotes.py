@@ -351,7 +351,7 @@ async def test_two_distributions__one_remote_each__do_not_share_failures(tmp_pat
         async with serving(tmp_path, text) as served:
             waiting = asyncio.create_task(served.page())
             await bad.asked(PAGE)
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(5.0):
                 assert (await served.page(base="good")).status == 200
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)

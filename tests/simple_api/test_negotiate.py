@@ -117,7 +117,7 @@ def test_negotiate__what_is_wanted_last_of_a_thousand__is_not_looked_for() -> No
 
 
 def test_negotiate__header_of_a_megabyte__takes_no_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for hostile in ("a/b," * 250_000, "a/b;q=" * 170_000, "*/*;" + "x" * 1_000_000, "a/b" + ";" * 1_000_000):
         negotiate(hostile, hostile)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5

@@ -175,10 +175,10 @@ def test_body__unknown_keys__are_passed_over() -> None:
 
 
 def test_body__larger_than_any_page__is_refused_unread() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(PageUnreadable, match="larger than"):
         parse(bytes(64 * 1024 * 1024 + 1), JSON)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_body__bomb_of_commas__is_refused_before_it_opens() -> None:

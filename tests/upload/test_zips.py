@@ -350,9 +350,9 @@ def test_zip__that_claims_a_million_members__is_refused_at_once() -> None:
     directory = B.central_part(0) * 1_000_000
     data = B.local_part() + directory
     data += end_records64(1_000_000, len(directory), len(B.local_part())) + ALL_ONES
-    begun = time.monotonic()
+    begun = time.process_time()
     assert refusal(data).status == 413
-    assert time.monotonic() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 def test_zip__whose_directory_is_too_large__is_413() -> None:
@@ -371,9 +371,9 @@ def test_zip__whose_sizes_lie__is_not_inflated_beyond_them() -> None:
     """A bomb that claims to be small costs what it claims."""
     lie = {"size": 10}
     data = forged(Entry(b"zeros", bytes(16 << 20), method=8, central=lie, local=lie))
-    begun = time.monotonic()
+    begun = time.process_time()
     assert "not as long as" in refusal(data).reason
-    assert time.monotonic() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 def test_zip__read_in_small_pieces__is_the_same() -> None:

@@ -185,7 +185,7 @@ async def test_body__trickles__fails_at_the_deadline(
     with pytest.raises(RemoteFailed, match=r"body cut at \d+ of 360013 bytes, not complete in time"):
         await fetch(remotes, began + 0.4)
 
-    assert 0.3 < asyncio.get_running_loop().time() - began < 0.8
+    assert 0.3 < asyncio.get_running_loop().time() - began < 3
     assert counted.statuses == ["timeout"]
 
 

@@ -167,7 +167,7 @@ async def test_stream__deadline__bounds_the_way_to_the_head(up: RawUpstream, url
         async with remotes(retries=1000).stream(url, deadline=began + 0.3):
             raise AssertionError
 
-    assert asyncio.get_running_loop().time() - began < 0.6
+    assert asyncio.get_running_loop().time() - began < 3  # a thousand retries take minutes
 
 
 @pytest.mark.parametrize(
@@ -288,9 +288,9 @@ async def test_stream__seconds__are_those_until_the_head(up: RawUpstream, url: s
     up.script(PATH, Delay(0.05))
     async with remotes().stream(url) as stream:
         await whole(stream)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
 
-    assert 0.05 <= remotes.counted.seconds[0] < 0.2
+    assert 0.05 <= remotes.counted.seconds[0] < 0.5
 
 
 # ---------------------------------------------------------------------- parts
