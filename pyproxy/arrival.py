@@ -180,6 +180,11 @@ class Arrival:
             await self.changed()
         return self.landed
 
+    async def over(self) -> None:
+        """Waits until it is stored, or known that it will not be. For those who need none of its bytes."""
+        while not self._over:
+            await self._tick.wait()
+
     @contextmanager
     def reading(self, start: int = 0) -> Iterator[Reader]:
         """Keeps the bytes from `start` on within reach. Raises StoreTrouble where they are gone already."""

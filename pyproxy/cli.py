@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import wraps
 from itertools import chain
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from pyproxy import __version__, repo_commands
+from pyproxy import __version__, progress, repo_commands, wanted
 from pyproxy.auth import new_token
 from pyproxy.config import Config, Flags, describe, find, load, warnings
 from pyproxy.config.values import Wrong, some_duration
@@ -130,6 +130,68 @@ def check(asked: Asked) -> None:
     config = asked.loaded()
     click.echo(describe(config))
     _warn(config)
+
+
+@cli.command()
+@click.argument("distribution", metavar="DIST")
+@click.argument("requirements", metavar="REQ...", nargs=-1)
+@click.option(
+    "-r",
+    "--requirement",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="requirements.txt, uv.lock or pylock.toml; of a lock file exactly the files that it names.",
+)
+@click.option("--only", metavar="GLOB", multiple=True, help="Only files with such a name: '*-cp312-*', '*.tar.gz'.")
+@click.option("--no-deps", is_flag=True, help="Not what the requirements depend on.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@command
+def warm(
+    asked: Asked,
+    *,
+    distribution: str,
+    requirements: tuple[str, ...],
+    files: tuple[Path, ...],
+    only: tuple[str, ...],
+    no_deps: bool,
+    as_json: bool,
+) -> None:
+    """Fill the cache ahead of need: the files and metadata of the newest releases that fit, for every platform.
+
+    Dependencies come along, as far as any machine may want them: whatever marker they have, without solving for
+    versions that go together; a lock file does that. Works beside the running daemon and without it.
+    """
+    if not requirements and not files:
+        raise click.UsageError("name requirements, or a file with -r")
+    try:
+        wishes = wanted.gathered(requirements, files)
+    except wanted.Unreadable as exc:
+        for mistake in exc.mistakes:
+            click.echo(mistake, err=True)
+        sys.exit(WRONG)
+    config = asked.loaded()
+    if distribution not in config.distributions:
+        there = ", ".join(config.distributions)
+        raise click.BadParameter(f"no distribution is called {distribution}; there are: {there}", param_hint="DIST")
+    from pyproxy import warming  # heavy: aiohttp and the index; other commands do without
+
+    def watch(now: Callable[[], progress.Progress]) -> AbstractAsyncContextManager[None]:
+        return progress.shown(sys.stderr, now)
+
+    outcome = asyncio.run(warming.warm(config, distribution, wishes, only=only, deps=not no_deps, watch=watch))
+    if as_json:
+        click.echo(msgspec.json.encode({"distribution": distribution, **asdict(outcome)}))
+    else:
+        for note in outcome.notes:
+            click.echo(f"note: {note}", err=True)
+        for what, why in sorted(outcome.failed.items()):
+            click.echo(f"failed: {what}: {why}", err=True)
+        came = f"fetched {outcome.fetched} files, {as_size(outcome.nbytes)}; {outcome.already} were there"
+        click.echo(came + (f"; {len(outcome.failed)} failed" if outcome.failed else ""))
+    if outcome.failed:
+        sys.exit(FAILED)
 
 
 @cli.command()

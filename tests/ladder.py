@@ -17,7 +17,7 @@ PACKAGE = "pyproxy"
 # From the top. A room is a module or a package with all that is in it; inside a package there may be no cycle.
 RUNGS: tuple[tuple[str, ...], ...] = (
     ("__main__", "cli"),
-    ("workers", "repo_commands"),
+    ("workers", "repo_commands", "warming"),
     ("app",),
     ("wire", "reload", "handlers"),
     ("site",),
@@ -29,6 +29,8 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "encoding",
         "listing",
         "wheel",
+        "wanted",
+        "progress",
         "upload",
         "digests",
         "freshness",

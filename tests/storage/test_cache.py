@@ -383,7 +383,7 @@ async def test_shrink__in_one_commit_with_a_keep__counts_its_bytes_once(store: S
 async def until(met: Callable[[], bool]) -> None:
     """Lets others run until it is so."""
     async with asyncio.timeout(10):
-        while not met():
+        while not met():  # noqa: ASYNC110 - other threads
             await asyncio.sleep(0)
 
 
