@@ -141,7 +141,7 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
         work = stack.enter_context(ThreadPoolExecutor(WORK_THREADS, "work"))
         disk = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
         machinery = Machinery(store, repositories, Metrics(), work=work, disk=disk)
-        daemon = Daemon(config, machinery, limits or Limits(max_body=config.server.max_upload_size))
+        daemon = Daemon(config, machinery, limits or Limits())
 
         async def close() -> None:
             await machinery.close(daemon.current.site)

@@ -128,7 +128,6 @@ class ConfigWatch:
         pairs = (
             ("server.listen", old.server.listen, config.server.listen),
             ("server.workers", old.server.workers, config.server.workers),
-            ("server.max_upload_size", old.server.max_upload_size, config.server.max_upload_size),
             ("storage.path", old.storage.path, config.storage.path),
         )
         for path, before, after in pairs:
@@ -137,12 +136,7 @@ class ConfigWatch:
                 log.warning("%s: %s: takes a restart to become %s; it stays %s until then", where, path, after, before)
         return replace(
             config,
-            server=replace(
-                config.server,
-                listen=old.server.listen,
-                workers=old.server.workers,
-                max_upload_size=old.server.max_upload_size,
-            ),
+            server=replace(config.server, listen=old.server.listen, workers=old.server.workers),
             storage=replace(config.storage, path=old.storage.path),
         )
 

@@ -191,6 +191,8 @@ class Machinery:
         self.arrivals = Arrivals(joined=metrics.coalesced.inc, failed=self._arrival_failed)
         self.search = ThreadPoolExecutor(1, "search")
         """For searches, which take long: one at once, and those of clients that have gone are never begun."""
+        self.examinations = ThreadPoolExecutor(2, "examine")
+        """For uploaded archives: one may take two minutes of a core, and no download waits for that."""
         self._past: list[Site] = []
         """What reloads replaced while requests were being answered from it."""
         self._retiring: set[asyncio.Task[None]] = set()
@@ -235,6 +237,7 @@ class Machinery:
         """Ends the downloads and closes every source; the store stays the caller's."""
         await self.arrivals.close()
         self.search.shutdown(wait=False, cancel_futures=True)
+        self.examinations.shutdown(wait=False, cancel_futures=True)
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)

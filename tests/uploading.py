@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urljoin
 
-from tests.daemon import Answer, Served
+import aiohttp
+
+from tests.daemon import Answer
 from tests.fakes.raw_upstream import RawUpstream
 
 BOUNDARY = "a-boundary-of-the-tests"
@@ -45,15 +50,26 @@ def multipart(told: Mapping[str, str], filename: str | None, data: bytes = b"") 
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-async def send(served: Served, body: bytes, *, path: str = "main/legacy/", **headers: str) -> Answer:
+class Daemon(Protocol):
+    """A daemon, wherever it runs, and a client for it."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def session(self) -> aiohttp.ClientSession: ...
+
+
+async def send(served: Daemon, body: bytes, *, path: str = "main/legacy/", **headers: str) -> Answer:
     """One POST of a form; underscores in the names of header fields stand for dashes."""
     fields = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
-    async with served.session.post(f"{served.url}/pypi/{path}", data=body, headers=fields) as response:
+    url = urljoin(served.url, f"/pypi/{path}")
+    async with served.session.post(url, data=io.BytesIO(body), headers=fields) as response:
         return Answer(response.status, response.reason or "", response.headers, await response.read(), whole=True)
 
 
-async def upload(served: Served, filename: str, data: bytes, *, path: str = "legacy/", **headers: str) -> Answer:
+async def upload(served: Daemon, filename: str, data: bytes, *, path: str = "legacy/", **headers: str) -> Answer:
     return await send(served, form(filename, data), path=f"main/{path}", **headers)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 
@@ -31,7 +33,12 @@ def is_local(request: web.BaseRequest) -> bool:
         return False
     if any(name in request.headers for name in _FROM_ELSEWHERE):
         return False
-    return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+    return all(site in ("none", "same-origin") for site in request.headers.getall("Sec-Fetch-Site", []))
+
+
+def is_cross_site(request: web.BaseRequest) -> bool:
+    """Whether a page of another site had a browser send it, which adds what credentials its user has given it."""
+    return any(site.strip().lower() == "cross-site" for site in request.headers.getall("Sec-Fetch-Site", []))
 
 
 def _is_loopback(peer: str) -> bool:
@@ -47,16 +54,31 @@ def peer_of(request: web.BaseRequest) -> str:
     return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
-def refused(decision: Decision, distribution: Distribution, right: Right) -> web.Response:
-    """The answer to who may not: 401 with a challenge, 403, or 429."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What is said to who may not."""
+
+    status: int
+    line: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def why_not(decision: Decision, distribution: Distribution, right: Right) -> Refused:
+    """401 with a challenge, 403, or 429."""
     match decision:
         case Decision.UNKNOWN:
-            return refusal(401, f"distribution {distribution.name} wants credentials", {"WWW-Authenticate": CHALLENGE})
+            challenge = {"WWW-Authenticate": CHALLENGE}
+            return Refused(401, f"distribution {distribution.name} wants credentials", challenge)
         case Decision.LATER:
-            return refusal(429, "too many wrong credentials; try again later", {"Retry-After": f"{WINDOW:.0f}"})
+            return Refused(429, "too many wrong credentials; try again later", {"Retry-After": f"{WINDOW:.0f}"})
         case _ if distribution.guard is None:
-            return refusal(
-                403, f"distribution {distribution.name} has no guard, so it takes uploads from this machine alone"
-            )
+            line = f"distribution {distribution.name} has no guard, so it takes uploads from this machine alone"
+            return Refused(403, line)
         case _:
-            return refusal(403, f"these credentials may not {right} in distribution {distribution.name}")
+            return Refused(403, f"these credentials may not {right} in distribution {distribution.name}")
+
+
+def refused(decision: Decision, distribution: Distribution, right: Right) -> web.Response:
+    """The answer to who may not."""
+    why = why_not(decision, distribution, right)
+    return refusal(why.status, why.line, dict(why.headers))

@@ -40,6 +40,13 @@ _INLINE: Final = 32 << 10
 """Bytes that are hashed and written faster (0.15 ms) than a thread is woken twice with a busy loop."""
 
 
+_GRACE: Final = 60.0
+"""Seconds for which an upload may be as slow as it likes; the connection sees to it that it does not stand still."""
+
+_PACE: Final = 1024
+"""Bytes a second that it must have come at after that, so that nobody holds a file open for ever."""
+
+
 class Sink(Protocol):
     """Where the file goes: called for one piece after the other, at times from a thread."""
 
@@ -50,19 +57,23 @@ async def read_form(request: web.BaseRequest, sink: Sink, *, limit: int, bounds:
     """The form, read to its end; the file in its `content` part is then in the sink, whole.
 
     `limit` is for the body as a whole, in bytes. Raises UploadRefused: 415 for a body that is no multipart form or is
-    encoded, 413 for what is too large, 400 for the rest, a body that ends early included. What the sink or the
-    connection raises passes through. Where it raises, the rest of the body is unread: only closing the connection is
-    safe then.
+    encoded, 413 for what is too large, 408 for what comes too slowly, 400 for the rest, a body that ends early
+    included. What the sink or the connection raises passes through. Where it raises, the rest of the body is unread:
+    only closing the connection is safe then.
     """
     parser = Multipart(_boundary(request))
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
     reading = _Reading(sink, bounds or FormBounds())
     total = 0
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     while data := await request.content.readany():
         total += len(data)
         if total > limit:
             raise _too_large(limit)
+        if total < (clock() - begun - _GRACE) * _PACE:
+            raise UploadRefused(f"the upload comes at less than {_PACE} bytes a second", 408)
         for event in parser.feed(data):
             await reading.take(event)
     if not parser.finished:

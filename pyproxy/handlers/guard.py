@@ -23,6 +23,9 @@ PROXY_STATUS = "pyproxy; error=destination_unavailable"
 RETRY_AFTER = "2"
 """Seconds, where the trouble is the daemon's own and may pass."""
 
+NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""On what is said to one client at one time."""
+
 _TABLE: tuple[tuple[type[PyproxyError], int, Result], ...] = (
     (NotThere, 404, "miss"),
     (BadName, 404, "miss"),
@@ -57,7 +60,7 @@ def refusal(status: int, message: str, headers: dict[str, str] | None = None) ->
         status=status,
         reason=as_reason(line),
         text=line + "\n",
-        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})},
+        headers={**NO_STORE, **(headers or {})},
     )
 
 

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 from aiohttp import web
 
 from pyproxy.auth import Decision
-from pyproxy.errors import FileExists, StoreFull
-from pyproxy.handlers.access import may, refused
+from pyproxy.errors import BlobDamaged, FileExists, StoreFull, StoreTrouble
+from pyproxy.handlers.access import is_cross_site, may, why_not
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.form import read_form
-from pyproxy.handlers.guard import as_reason
+from pyproxy.handlers.guard import NO_STORE, RETRY_AFTER, as_reason
 from pyproxy.site import Distribution
 from pyproxy.storage.blobs import Temp
 from pyproxy.storage.examined_files import examined_file
 from pyproxy.storage.repository import NewFile
-from pyproxy.upload.agreement import action_of, check_digests, check_form, check_protocol
+from pyproxy.upload.agreement import SUBMIT, action_of, check_digests, check_form, check_protocol
 from pyproxy.upload.attestations import provenance
 from pyproxy.upload.examine import Examined, examine
 from pyproxy.upload.form import Form
 from pyproxy.upload.refusal import UploadRefused
-
-NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 async def upload(exchange: Exchange, distribution: Distribution) -> web.StreamResponse:
@@ -33,24 +33,25 @@ async def upload(exchange: Exchange, distribution: Distribution) -> web.StreamRe
     exchange.kind = "upload"
     try:
         repository = _repository_of(distribution)
+        if is_cross_site(exchange.request):
+            return _refusal(exchange, 403, "no upload is taken from a page of another site")
         decision = await may(exchange.request, distribution, "upload")
         if decision is not Decision.ALLOWED:
-            exchange.result = "denied"
-            response = refused(decision, distribution, "upload")
-            response.force_close()  # the body is not read
-            return response
+            why = why_not(decision, distribution, "upload")
+            return _refusal(exchange, why.status, why.line, why.headers)
         added = await _taken(exchange, repository)
     except UploadRefused as exc:
-        exchange.result = "denied"
         return _refusal(exchange, exc.status, exc.reason)
     except FileExists as exc:
-        exchange.result = "denied"
         return _refusal(exchange, 409, str(exc))
     except StoreFull as exc:
-        exchange.result = "error"
         return _refusal(exchange, 507, str(exc))
+    except BlobDamaged as exc:
+        return _refusal(exchange, 500, str(exc))
+    except StoreTrouble as exc:
+        return _refusal(exchange, 503, str(exc), {"Retry-After": RETRY_AFTER})
     exchange.result = "miss" if added else "hit"
-    return _answer(exchange, 200, "OK", "added" if added else "already there")
+    return told(exchange.request, 200, "added" if added else "already there")
 
 
 def _repository_of(distribution: Distribution) -> str:
@@ -66,20 +67,23 @@ def _repository_of(distribution: Distribution) -> str:
 
 async def _taken(exchange: Exchange, repository: str) -> bool:
     """Whether the file is new. Raises UploadRefused, FileExists, StoreTrouble; nothing of it remains then."""
-    repositories = exchange.site.machinery.repositories
-    temp = repositories.temp()
+    site, machinery = exchange.site, exchange.site.machinery
+    length = exchange.request.content_length
+    if length is not None and length <= site.max_upload_size:
+        # What is cached can be fetched again, so it gives way to what is kept.
+        await machinery.store.cache.free_disk(length)
+    temp = machinery.repositories.temp()
     try:
-        form = await read_form(exchange.request, temp, limit=exchange.site.max_upload_size)
-        if action_of(form) == "submit":
+        form = await read_form(exchange.request, temp, limit=site.max_upload_size)
+        if action_of(form) == SUBMIT:
             return False  # old clients register a project first, and expect to be told that it is done
         check_protocol(form)
         check_digests(form, form.digests)
         examined = await asyncio.get_running_loop().run_in_executor(
-            exchange.site.machinery.disk, _examined, temp, form.filename
+            machinery.examinations, _examined, temp, form.filename
         )
         check_form(form, examined, form.digests)
-        new = _new_file(temp, form, examined)
-        outcome = await repositories.add(repository, [new])
+        outcome = await machinery.repositories.add(repository, [_new_file(temp, form, examined)])
     finally:
         temp.discard()  # nothing is left to discard once it is added
     return bool(outcome.added)
@@ -101,17 +105,25 @@ def _new_file(temp: Temp, form: Form, examined: Examined) -> NewFile:
     return examined_file(temp, examined, digests, attestations=documents)
 
 
-def _refusal(exchange: Exchange, status: int, reason: str) -> web.StreamResponse:
-    response = _answer(exchange, status, as_reason(reason), reason)
+def _refusal(
+    exchange: Exchange, status: int, reason: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.StreamResponse:
+    exchange.result = "error" if status >= 500 else "denied"  # noqa: PLR2004 - the server's own trouble
+    response = told(exchange.request, status, reason, headers)
     response.force_close()  # whatever is left of the body is not read
     return response
 
 
-def _answer(exchange: Exchange, status: int, phrase: str, line: str) -> web.Response:
+def told(
+    request: web.BaseRequest, status: int, line: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
     """As uv wants it (JSON by Accept, `code` being what it prints), and as twine prints it (the reason phrase)."""
-    if "application/json" in (field(exchange.request, "Accept") or ""):
-        body = msgspec.json.encode({"message": line, "code": f"{status} {line}", "title": phrase})
-        return web.Response(
-            status=status, reason=phrase, body=body, headers={**NO_STORE, "Content-Type": "application/json"}
-        )
-    return web.Response(status=status, reason=phrase, text=line + "\n", headers=NO_STORE)
+    line = " ".join(line.split())
+    reason = as_reason(line) if status >= 400 else "OK"  # noqa: PLR2004 - refusals
+    headers = {**NO_STORE, **headers}
+    if "application/json" not in (field(request, "Accept") or ""):
+        return web.Response(status=status, reason=reason, text=line + "\n", headers=headers)
+    body = msgspec.json.encode({"message": line, "code": f"{status} {line}", "title": reason})
+    return web.Response(
+        status=status, reason=reason, body=body, headers={**headers, "Content-Type": "application/json"}
+    )

@@ -205,6 +205,17 @@ class BlobCache:
         """Evicts until committed and reserved bytes are within the limit; how many bytes went. Raises StoreTrouble."""
         return await self.run(self.stock.shrink)
 
+    async def free_disk(self, nbytes: int) -> None:
+        """Makes room on the disk for so many bytes that are to be kept beside the cache, by eviction where needed.
+
+        Raises StoreFull where the disk has not so many even without any cached blob, and StoreTrouble.
+        """
+        lacking = nbytes + SPARE_DISK - self._disk.free(self._blobs.tmp)
+        if lacking > 0:
+            await self.run(lambda: self.stock.shrink_to(max(0, self.total().size - lacking)))
+        if self._disk.free(self._blobs.tmp) < nbytes:
+            raise StoreFull("the disk is full")
+
     async def flush(self) -> None:
         """Writes down the uses noted so far. Raises StoreTrouble."""
         await self.run(self.stock.flush)

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from pyproxy.errors import FileExists, NothingMatches, PyproxyError
+from pyproxy.errors import NothingMatches, PyproxyError
 from pyproxy.model import Filename
 from pyproxy.storage.environment import Txn
 from pyproxy.storage.local_ledger import LocalLedger
@@ -151,9 +151,8 @@ def copy(
         here = ledger.view(txn, target)
         change = Change(ledger, target, "copy", clock(), f"{_texts(specs)} from {source}")
         for file in selected:
-            taken = None if head is None else ledger.taken(txn, head, file.filename)
-            if taken is not None and (taken.digest, taken.project) != (file.digest, file.project):
-                return exists(file.filename)
+            if (conflict := ledger.conflict(txn, head, file)) is not None:
+                return conflict
             if here.file(file.project, file.filename) is not None:
                 change.already.append(file.filename)
             else:
@@ -180,10 +179,6 @@ def rollback(ledger: LocalLedger, repository: str, version: int, *, clock: Clock
         return change.commit(txn)
 
     return job
-
-
-def exists(filename: Filename) -> FileExists:
-    return FileExists(f"File already exists: {filename} has other bytes in this repository, or had them")
 
 
 def _selected(view: View, repository: str, specs: Sequence[Spec]) -> list[LocalFile] | NothingMatches:

@@ -22,14 +22,15 @@ from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.model import Filename, Sha256
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.catching_up import together
-from pyproxy.storage.changes import Change, Done, exists
+from pyproxy.storage.changes import Change, Done
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import Txn, translated
 from pyproxy.storage.keyed_locks import KeyedLocks
-from pyproxy.storage.local_ledger import LocalLedger
+from pyproxy.storage.local_ledger import LocalLedger, exists
 from pyproxy.storage.local_rows import Action, LocalBlob, LocalFile, Outcome, sidecar_key
 from pyproxy.storage.sidecars import FORMAT, Sidecar, Sidecars
 from pyproxy.storage.writer import Writer
+from pyproxy.upload.named import identity
 
 log = logging.getLogger(__name__)
 
@@ -119,12 +120,16 @@ class Intake:
 
     def _items(self, repository: str, files: Sequence[NewFile]) -> dict[Filename, _Item]:
         items: dict[Filename, _Item] = {}
+        spellings: dict[str, Filename] = {}
         now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         for new in files:
             item = _item(repository, new, now)
             same = items.setdefault(item.file.filename, item)
             if (same.file.digest, same.file.project) != (item.file.digest, item.file.project):
-                raise exists(item.file.filename)
+                raise exists(item.file.filename, "is there twice, with other bytes")
+            spelled = spellings.setdefault(identity(item.file.filename) or item.file.filename, item.file.filename)
+            if spelled != item.file.filename:
+                raise exists(item.file.filename, f"is another spelling of {spelled}")
         return items
 
     def _add(self, repository: str, items: list[_Item], action: Action, summary: str) -> Done:
@@ -158,10 +163,9 @@ class Intake:
             view = self._ledger.view(txn, repository)
             for item in items:
                 file = item.file
-                taken = None if head is None else self._ledger.taken(txn, head, file.filename)
-                if taken is not None and (taken.digest, taken.project) != (file.digest, file.project):
-                    raise exists(file.filename)
-                item.named = taken is not None
+                if (conflict := self._ledger.conflict(txn, head, file)) is not None:
+                    raise conflict
+                item.named = head is not None and self._ledger.taken(txn, head, file.filename) is not None
                 item.already = view.file(file.project, file.filename) is not None
                 row = self._ledger.blob(txn, file.digest)
                 found = None if row is None else self._blobs.stat(file.digest)
@@ -212,13 +216,12 @@ class Intake:
         settled: set[Filename] = set()
         for item in items:
             file = item.file
-            taken = None if head is None else ledger.taken(txn, head, file.filename)
-            if taken is not None and (taken.digest, taken.project) != (file.digest, file.project):
-                return exists(file.filename)
+            if (conflict := ledger.conflict(txn, head, file)) is not None:
+                return conflict
             found = self._blobs.stat(file.digest)
             if found is None or found.st_size != file.size:
                 return self._vanished(item)
-            if taken is None:
+            if head is None or ledger.taken(txn, head, file.filename) is None:
                 if not self._sidecars.stands(item.key):
                     item.claim = 0
                     return _Again()

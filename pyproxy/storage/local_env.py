@@ -36,6 +36,7 @@ class LocalEnvironment(Environment):
     times     repository, instant, number → nothing: by which the version of an instant is found
     touched   repository, project → the last version that changed it
     taken     repository, file name → digest, project; never deleted
+    spellings repository, what all spellings of a file name have in common → the one that is taken; never deleted
     blobs     digest → size, mtime
     docs      digest → a document: core metadata, provenance
     refs      digest → how many rows of `current` and `past` need it
@@ -79,6 +80,7 @@ class LocalEnvironment(Environment):
                 self.times = self._env.open_db(b"times", txn)
                 self.touched = self._env.open_db(b"touched", txn)
                 self.taken = self._env.open_db(b"taken", txn)
+                self.spellings = self._env.open_db(b"spellings", txn)
                 self.blobs = self._env.open_db(b"blobs", txn)
                 self.docs = self._env.open_db(b"docs", txn)
                 self.refs = self._env.open_db(b"refs", txn)

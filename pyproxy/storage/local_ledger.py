@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pyproxy.errors import BlobDamaged, VersionUnknown
+from pyproxy.errors import BlobDamaged, FileExists, VersionUnknown
 from pyproxy.model import Filename, ProjectName, Sha256
 from pyproxy.storage.environment import Txn
 from pyproxy.storage.local_env import LocalEnvironment
@@ -25,6 +25,7 @@ from pyproxy.storage.local_rows import (
     number,
     row_key,
     sidecar_key,
+    spelling_key,
     version_decoder,
 )
 from pyproxy.storage.local_view import View, scan
@@ -95,6 +96,22 @@ class LocalLedger:
         data = txn.get(head.prefix + filename.encode(), db=self.env.taken)
         return None if data is None else Taken.unpack(data)
 
+    def conflict(self, txn: Txn, head: Head | None, file: LocalFile) -> FileExists | None:
+        """Why the file cannot be in the repository: its name stands for other bytes, or is a second spelling of one.
+
+        Without the latter there could be two files of one project, version and platform, and installers differ in
+        which of them they take.
+        """
+        if head is None:
+            return None
+        taken = self.taken(txn, head, file.filename)
+        if taken is not None:
+            same = (taken.digest, taken.project) == (file.digest, file.project)
+            return None if same else exists(file.filename, "has other bytes in this repository, or had them")
+        key = spelling_key(head, file.filename)
+        spelled = None if key is None else txn.get(key, db=self.env.spellings)
+        return None if spelled is None else exists(file.filename, f"is {spelled.decode()} in this repository, or was")
+
     def blob(self, txn: Txn, digest: Sha256) -> LocalBlob | None:
         data = txn.get(bytes.fromhex(digest), db=self.env.blobs)
         return None if data is None else LocalBlob.unpack(data)
@@ -164,6 +181,8 @@ class LocalLedger:
         """Fixes for ever what a name stands for. Does nothing where it is fixed."""
         name = filename.encode()
         txn.put(head.prefix + name, taken.pack(), db=self.env.taken, overwrite=False)
+        if (spelling := spelling_key(head, filename)) is not None:
+            txn.put(spelling, name, db=self.env.spellings, overwrite=False)
         key = sidecar_key(repository, filename, taken.digest)
         txn.put(key, head.prefix + name, db=self.env.sidecars, overwrite=False)
 
@@ -213,6 +232,11 @@ class LocalLedger:
         # Each transaction has a number of its own: who wrote the sidecar by older rows sees that it is not done.
         txn.put(key, number(txn.id()), db=self.env.pending)
         return key
+
+
+def exists(filename: Filename, why: str) -> FileExists:
+    """The refusal that twine and others know by its first words."""
+    return FileExists(f"File already exists: {filename} {why}")
 
 
 def _unknown(repository: str, version: int, latest: int) -> VersionUnknown:

@@ -16,6 +16,7 @@ import msgspec
 
 from pyproxy.errors import BadName
 from pyproxy.model import Filename, Hashes, PackageType, ProjectName, Sha256, printable
+from pyproxy.upload.named import identity
 
 Action = Literal["upload", "add", "remove", "yank", "unyank", "copy", "rollback", "rebuild"]
 
@@ -182,6 +183,12 @@ def row_key(head: Head, project: ProjectName, filename: Filename) -> bytes:
 def sidecar_key(repository: str, filename: Filename, digest: Sha256) -> bytes:
     """The digest, and what tells apart the sidecars of one blob that several repositories or names share."""
     return bytes.fromhex(digest) + hashlib.sha256(f"{repository}\0{filename}".encode()).digest()[:16]
+
+
+def spelling_key(head: Head, filename: Filename) -> bytes | None:
+    """Where the spelling that is taken of a file's name lies; None for a name of which there are no others."""
+    same = identity(filename)
+    return None if same is None else head.prefix + hashlib.sha256(same.encode()).digest()
 
 
 def micros(instant: float) -> bytes:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pyproxy.errors import BadName
@@ -49,15 +49,17 @@ def named(raw: str) -> Named:
     raise UploadRefused(f"only wheels (.whl) and sdists ({', '.join(SDIST_ENDINGS)}) are taken, not {printable(raw)}")
 
 
-def identity(raw: str) -> tuple[object, ...] | None:
-    """What two spellings of one file's name have in common; None for what no file is named."""
+def identity(raw: str) -> str | None:
+    """What all spellings of one file's name have in common; None for what no file is named."""
     try:
         said = named(raw)
     except UploadRefused:
         return None
-    if said.kind == "bdist_wheel":
-        return parse_wheel_filename(said.filename)
-    return said.project, said.version, said.filename.removeprefix(said.stem)
+    version = canonicalize_version(said.version)  # 1.0 and 1.0.0 are one
+    if said.kind == "sdist":
+        return f"{said.project} {version} {said.filename.removeprefix(said.stem)}"
+    _, _, build, tags = parse_wheel_filename(said.filename)
+    return f"{said.project} {version} {build} {','.join(sorted(map(str, tags)))}"
 
 
 def _wheel(filename: Filename) -> Named:

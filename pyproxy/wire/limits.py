@@ -32,7 +32,7 @@ class Limits:
     max_header_fields: int = 128
     max_headers: int = 32_768
     """All header fields together."""
-    max_body: int = 1 << 30
+    max_body: int = 1 << 40
     """A request's body. Handlers have narrower bounds of their own; this one holds where they do not look."""
     sweep: float = 1.0
     """How often the times above are looked at: none is kept more exactly than this."""

@@ -237,12 +237,17 @@ class Process:
 
     # ------------------------------------------------------------------ asking it
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The client of this start."""
+        return self._sessions[-1]
+
     @asynccontextmanager
     async def asking(self, path: str, method: str = "GET", **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer whose body is not read yet. Raises aiohttp.ClientError."""
         url = yarl.URL(urljoin(self.url, path), encoded=True)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self._sessions[-1].request(method, url, headers=fields, allow_redirects=False) as response:
+        async with self.session.request(method, url, headers=fields, allow_redirects=False) as response:
             yield response
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:

@@ -17,7 +17,7 @@ from pyproxy.errors import (
 )
 from pyproxy.model import ProjectName, as_filename
 from pyproxy.storage.intake import Intake
-from pyproxy.storage.repository import Outcome, Repositories
+from pyproxy.storage.repository import Outcome, Repositories, rebuild_local
 from tests.storage.repositories import (
     ACME,
     REPO,
@@ -127,6 +127,36 @@ async def test_add__other_bytes_of_a_removed_file__is_refused(tmp_path: Path) ->
         await repos.prune(REPO, 1)
         with pytest.raises(FileExists):
             await add(repos, data=b"other")
+        assert_sound(repos)
+
+
+@pytest.mark.parametrize("twin", ["Acme-1.0-py3-none-any.whl", "acme-1.0.0-py3-none-any.whl"])
+async def test_add__second_spelling_of_a_name__is_refused_for_ever(tmp_path: Path, twin: str) -> None:
+    with opened(tmp_path) as repos:
+        await add(repos)
+        with pytest.raises(FileExists, match=f"File already exists: {twin} is {WHEEL} in this repository, or was"):
+            await add(repos, twin, b"wheel")
+        await add(repos, twin, b"wheel", "other")
+        with pytest.raises(FileExists):
+            await repos.copy("other", REPO, ["acme"])
+        await repos.remove(REPO, ["acme"])
+        await repos.prune(REPO, 1)
+    rebuild_local(tmp_path, environment={})
+    with opened(tmp_path) as repos:
+        with pytest.raises(FileExists):
+            await add(repos, twin, b"wheel")
+        assert names(repos) == set()
+        assert (await add(repos)).added == (WHEEL,)
+        assert_sound(repos)
+
+
+async def test_add__two_spellings_at_once__adds_neither(tmp_path: Path) -> None:
+    twins = ("acme-1.0-py2.py3-none-any.whl", "acme-1.0-py3.py2-none-any.whl")
+    with opened(tmp_path) as repos:
+        with pytest.raises(FileExists, match="is another spelling of"):
+            await repos.add(REPO, [new_file(repos, name, b"wheel") for name in twins])
+        outcomes = await asyncio.gather(*(add(repos, name) for name in twins), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FileExists", "Outcome"]
         assert_sound(repos)
 
 
