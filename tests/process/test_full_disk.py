@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Project, noise
+from tests.daemon import Project, a_wheel, noise
 from tests.fakes.faults import Drip
 from tests.fakes.raw_upstream import RawUpstream
 from tests.process.daemons import Process, all_right, daemon, in_order, one_remote, temps_of
+from tests.uploading import local, upload
 
 MIB = 1 << 20
 LARGEST = 4 * MIB
@@ -155,6 +156,36 @@ async def test_disk_full__file_is_passed_through_and_kept_once_there_is_room(tmp
         assert up.count() == asked
         assert await served.stop() == 0
         assert "Traceback" not in served.stderr
+
+
+async def test_disk_full__upload__takes_the_place_of_what_is_cached_or_is_507(tmp_path: Path, small_disk: Path) -> None:
+    made = Project("alpha")
+    for number in range(3):
+        made.add(f"alpha-{number}.0.tar.gz", noise(8 * MIB, number))
+    wheel, larger = a_wheel("beta", "1.0", payload=noise(14 * MIB)), a_wheel("beta", "2.0", payload=noise(60 * MIB))
+    async with (
+        RawUpstream() as up,
+        daemon(
+            tmp_path,
+            local(up),
+            before=f"mount -t tmpfs -o size=64m tmpfs {small_disk}",
+            under=IN_A_NAMESPACE,
+        ) as served,
+    ):
+        made.publish(up)
+        inside = Path(f"/proc/{served.pid}/root{small_disk}")
+        for name, data in made.files.items():
+            assert (await served.file(name)).body == data
+        before = (await in_order(inside)).blobs
+
+        assert (await upload(served, "beta-1.0-py3-none-any.whl", wheel)).status == 200
+        assert (await in_order(inside)).blobs < before
+        refused = await upload(served, "beta-2.0-py3-none-any.whl", larger)
+        assert (refused.status, refused.line) == (507, "the disk is full")
+        page = await served.page("beta")
+        assert [file["filename"] for file in page.json()["files"]] == ["beta-1.0-py3-none-any.whl"]
+        assert list((inside / "local" / "tmp").iterdir()) == []
+        assert await served.stop() == 0
 
 
 # ---------------------------------------------------------------------- few descriptors
