@@ -98,6 +98,7 @@ class Daemon:
         metrics = self.machinery.metrics
         name = exchange.distribution.name if exchange.distribution is not None else ""
         metrics.requests.labels(name, exchange.kind, exchange.result).inc()
+        self.machinery.tallies.count(exchange.kind, exchange.result)
         metrics.request_seconds.labels(exchange.kind).observe(seconds)
         metrics.response_bytes.labels(exchange.kind).inc(exchange.sent)
         request = exchange.request

@@ -194,21 +194,29 @@ def warm(
         sys.exit(FAILED)
 
 
+_ANSWERS = {"simple": "pages", "file": "files", "json": "JSON API answers"}
+
+
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @command
 def status(asked: Asked, *, as_json: bool) -> None:
-    """Tell what the cache holds."""
+    """Tell what the cache holds, and how much of what was asked for it answered."""
     with _store(asked) as store:
         found = storage.status(store)
     if as_json:
-        click.echo(msgspec.json.encode({**asdict(found), "path": str(found.path)}))
+        rates = {kind: rate for kind, (rate, _) in found.answered.rates.items()}
+        click.echo(msgspec.json.encode({**asdict(found), "path": str(found.path), "hit_rates": rates}))
         return
     click.echo(f"store      {found.path}")
     click.echo(f"daemon     {f'running, pid {found.daemon}' if found.daemon is not None else 'not running'}")
     click.echo(f"cached     {as_size(found.bytes)} of {as_size(found.limit)} in {found.blobs} files")
     if found.oldest_use is not None and found.newest_use is not None:
         click.echo(f"last used  {ago(found.oldest_use)} (longest unused) to {ago(found.newest_use)}")
+    if found.answered.since is not None:
+        for kind, (rate, total) in found.answered.rates.items():
+            name = _ANSWERS.get(kind, kind)
+            click.echo(f"hit rate   {rate:.1%} of {total} {name}, since {ago(found.answered.since)}")
     for remote, count in found.pages.items():
         click.echo(f"pages      {count} of remote {remote}")
     click.echo(f"index      {as_size(found.index_bytes)} of {as_size(found.index_limit)}")

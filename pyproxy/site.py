@@ -47,6 +47,7 @@ from pyproxy.renderings import Renderings
 from pyproxy.simple_api import linker
 from pyproxy.storage.repository import Repositories
 from pyproxy.storage.store import Store
+from pyproxy.storage.tallies import Tallies
 from pyproxy.upstream import RemoteSettings, Upstream
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,8 @@ class Machinery:
         self.collisions: dict[str, set[ProjectName]] = {}
         """By distribution, the names seen both here and on a remote."""
         self.metrics = metrics
+        self.tallies = Tallies(store.layout.tallies)
+        """The same counts of answers as the metrics', kept over restarts for `pyproxy status`."""
         self.work = work
         """For parsing, rendering and compressing."""
         self.disk = disk
@@ -245,6 +248,7 @@ class Machinery:
             await source.close()
         await site.lists.close()
         await site.renderings.close()
+        self.tallies.close()
 
     def collided(self, distribution: str, project: ProjectName) -> None:
         """A project is both local and on a remote: the ground of dependency confusion."""

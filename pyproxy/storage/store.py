@@ -1,6 +1,7 @@
 """A store, opened: one folder with its lock, its index and its blobs, brought back in order first.
 
     DATA/lock · DATA/cache/index/ · DATA/cache/blobs/ab/cd/SHA256 · DATA/cache/tmp/ · DATA/cache/lists/
+    DATA/cache/tallies
 
 Everything below `cache` can be fetched again.
 """
@@ -28,6 +29,7 @@ from pyproxy.storage.lock import StoreLock, holder
 from pyproxy.storage.records import Records
 from pyproxy.storage.row_audit import RowAudit
 from pyproxy.storage.rows import remote_of
+from pyproxy.storage.tallies import Answered, answered
 
 __all__ = ["Finding", "Status", "Store", "gc", "open_store", "status", "verify"]
 
@@ -52,6 +54,7 @@ class Layout:
         self.tmp = self.cache / "tmp"
         self.lists = self.cache / "lists"
         self.clean = self.cache / "clean"
+        self.tallies = self.cache / "tallies"
 
 
 class Store:
@@ -227,6 +230,8 @@ class Status:
     documents: int
     index_bytes: int
     index_limit: int
+    answered: Answered
+    """How the daemon answered requests, over restarts."""
 
 
 def status(store: Store) -> Status:
@@ -258,6 +263,7 @@ def _status(store: Store) -> Status:
         documents=documents,
         index_bytes=used,
         index_limit=limit,
+        answered=answered(store.layout.tallies),
     )
 
 

@@ -148,6 +148,9 @@ async def test_commands__beside_the_daemon_and_alone__tell_the_same(tmp_path: Pa
         assert (told["bytes"], told["blobs"], told["pages"]) == (COUNT * SIZE, COUNT, {"up": 1})
         assert told_alone["daemon"] is None
         assert {**told_alone, "daemon": 0} == {**told, "daemon": 0}
+        assert told["hit_rates"] == {"simple": 0.0, "file": 0.0}
+        assert told["answered"]["counts"] == {"simple": {"miss": 1}, "file": {"miss": COUNT}}
+        assert f"hit rate   0.0% of {COUNT} files, since" in text.out
         assert "10 files" in right.out
         assert "all right" in right.out
         assert right.out == right_alone.out
