@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
+from pyproxy.collisions import Collisions
 from pyproxy.config import Config, Listen, UnixListen
 from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.handlers.exchange import Exchange
@@ -148,7 +149,7 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
             await machinery.close(daemon.current.site)
 
         stack.push_async_callback(close)
-        reconciling = asyncio.create_task(_reconcile(store, repositories))
+        reconciling = asyncio.create_task(_reconcile(store, repositories, machinery.collisions))
 
         async def stop_reconciling() -> None:
             reconciling.cancel()
@@ -165,8 +166,9 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
         yield daemon
 
 
-async def _reconcile(store: Store, repositories: Repositories) -> None:
+async def _reconcile(store: Store, repositories: Repositories, collisions: Collisions) -> None:
     """After a crash disk and index are compared while requests are answered already."""
+    await asyncio.to_thread(collisions.look)
     await repositories.reconcile()
     try:
         drift = await store.reconcile()

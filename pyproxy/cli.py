@@ -130,6 +130,11 @@ def check(asked: Asked) -> None:
     config = asked.loaded()
     click.echo(describe(config))
     _warn(config)
+    if (config.storage.path / "local").is_dir():
+        from pyproxy.repo_commands.colliding import colliding  # heavy: aiohttp, by what the daemon is built of
+
+        for warning in colliding(config):
+            click.echo(f"warning: {warning}", err=True)
 
 
 @cli.command()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from pathlib import Path
 from pyproxy.arrival import Arrival
 from pyproxy.arrivals import Arrivals
 from pyproxy.auth import Guard, Passwords, Rights
+from pyproxy.collisions import Collisions, Known, Watched
 from pyproxy.config import Config, DistributionConfig, GuardConfig, Merge, RemoteConfig
 from pyproxy.errors import ContentWrong, StoreTrouble
 from pyproxy.freshness import Rules
@@ -157,9 +158,10 @@ class Site:
         """When the local content that is shown was made (RFC 3339, UTC); None where there is none."""
         if distribution.repository is None:
             return None
-        versions = self.machinery.repositories.versions(distribution.repository)
-        shown = [v for v in versions if distribution.pinned is None or v.number <= distribution.pinned]
-        return datetime.fromtimestamp(shown[-1].created_at, UTC).isoformat() if shown else None
+        repositories, repository = self.machinery.repositories, distribution.repository
+        number = repositories.latest(repository) if distribution.pinned is None else distribution.pinned
+        made = repositories.version(repository, number)
+        return None if made is None else datetime.fromtimestamp(made.created_at, UTC).isoformat()
 
     def trouble(self) -> str | None:
         """Why no request can be answered well now, or None."""
@@ -182,8 +184,7 @@ class Machinery:
         self.store = store
         self.repositories = repositories
         self.passwords = Passwords(work)
-        self.collisions: dict[str, set[ProjectName]] = {}
-        """By distribution, the names seen both here and on a remote."""
+        self.collisions = Collisions(repositories, Known(store.records, store.lists))
         self.metrics = metrics
         self.tallies = Tallies(store.layout.tallies)
         """The same counts of answers as the metrics', kept over restarts for `pyproxy status`."""
@@ -250,21 +251,13 @@ class Machinery:
         await site.renderings.close()
         self.tallies.close()
 
-    def collided(self, distribution: str, project: ProjectName) -> None:
-        """A project is both local and on a remote: the ground of dependency confusion."""
-        seen = self.collisions.setdefault(distribution, set())
-        if project not in seen:
-            seen.add(project)
-            self.metrics.collisions.labels(distribution).set(len(seen))
-            log.warning(
-                "distribution %s: %s is both in its repository and on a remote; make it private, or merge: shadow",
-                distribution,
-                project,
-            )
-
     def _arrival_failed(self, arrival: Arrival) -> None:
         if isinstance(arrival.error, ContentWrong):
             self.metrics.wrong_content.labels(arrival.remote).inc()
+
+
+def _counted(collisions: Collisions, distribution: str) -> float:
+    return _known(lambda: collisions.count(distribution))
 
 
 def _known(value: Callable[[], int]) -> float:
@@ -282,8 +275,10 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
     }
     guards = {name: (guard, _guard(guard, machinery, old)) for name, guard in config.guards.items()}
     distributions = {d.base_path: _distribution(d, sources, guards, machinery) for d in config.distributions.values()}
+    machinery.collisions.watch(watched_of(config))
+    machinery.metrics.collisions.clear()
     for name in config.distributions:
-        machinery.metrics.collisions.labels(name).set(len(machinery.collisions.get(name, ())))
+        machinery.metrics.collisions.labels(name).set_function(partial(_counted, machinery.collisions, name))
     return Site(
         distributions=distributions,
         default=next((d for d in distributions.values() if d.default), None),
@@ -344,8 +339,26 @@ def _index(config: DistributionConfig, sources: Mapping[str, Source], machinery:
     if not remotes:
         return local
     return MergedIndex(
-        local, remote, merge=config.merge, private=private, collides=partial(machinery.collided, config.name)
+        local,
+        remote,
+        merge=config.merge,
+        private=private,
+        met=partial(machinery.collisions.met, config.name),
+        parted=partial(machinery.collisions.parted, config.name),
     )
+
+
+def watched_of(config: Config) -> Iterator[Watched]:
+    """The distributions in which a name may be both local and a remote's."""
+    for distribution in config.distributions.values():
+        if distribution.repository is not None and distribution.remotes and distribution.merge == "ahead":
+            yield Watched(
+                name=distribution.name,
+                repository=distribution.repository,
+                version=distribution.repository_version,
+                remotes={name: origin_of(config.remotes[name]) for name in distribution.remotes},
+                private=_private(distribution.private),
+            )
 
 
 def _private(globs: tuple[str, ...]) -> Callable[[ProjectName], bool]:

@@ -21,7 +21,12 @@ RUNGS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("wire", "reload", "handlers"),
     ("site",),
-    ("index.*", "renderings", "list_renderings"),  # each component of the index by itself: one behaviour a file
+    (
+        "index.*",
+        "renderings",
+        "list_renderings",
+        "collisions",
+    ),  # each component of the index by itself: one behaviour a file
     ("index", "index.protocol", "index.patience", "arrival", "arrivals", "auth"),
     ("upstream", "filters", "storage", "singleflight"),
     (

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyproxy import listing
 from pyproxy.encoding import Coding
 from pyproxy.errors import PageUnreadable, StoreFull, StoreTrouble
-from pyproxy.listing import body_in, parse_list, render_list
+from pyproxy.listing import body_in, listed, parse_list, render_list
+from pyproxy.model import ProjectName, normalised
 from pyproxy.simple_api import Kind
 from tests.simple_api.pages import JSON, Reader
 
@@ -229,3 +232,23 @@ async def test_long_list__takes_the_memory_of_another_process(tmp_path: Path) ->
     await parse_list(source, tmp_path / "names", JSON)
     assert (await render_list([tmp_path / "names"], tmp_path / "out")).projects == count
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
+
+
+# ---------------------------------------------------------------------- looking up
+
+NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=True)
+
+
+@given(there=st.lists(NAMES, unique_by=normalised), asked=st.lists(NAMES))
+def test_listed__are_those_whose_line_is_there(
+    tmp_path_factory: pytest.TempPathFactory, there: list[str], asked: list[str]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "looked-up.names"
+    path.write_text("".join(f"{name}\n" for name in sorted(there, key=normalised)))
+    projects = [ProjectName(normalised(name)) for name in [*asked, *there[::2]]]
+
+    assert listed(path, projects) == set(projects) & set(map(normalised, there))
+
+
+def test_listed__of_no_file__are_none(tmp_path: Path) -> None:
+    assert listed(tmp_path / "nothing.names", [ProjectName("alpha")]) == set()

@@ -39,7 +39,7 @@ async def upload(exchange: Exchange, distribution: Distribution) -> web.StreamRe
         if decision is not Decision.ALLOWED:
             why = why_not(decision, distribution, "upload")
             return _refusal(exchange, why.status, why.line, why.headers)
-        added = await _taken(exchange, repository)
+        added = await _taken(exchange, distribution, repository)
     except UploadRefused as exc:
         return _refusal(exchange, exc.status, exc.reason)
     except FileExists as exc:
@@ -65,7 +65,7 @@ def _repository_of(distribution: Distribution) -> str:
     return distribution.repository
 
 
-async def _taken(exchange: Exchange, repository: str) -> bool:
+async def _taken(exchange: Exchange, distribution: Distribution, repository: str) -> bool:
     """Whether the file is new. Raises UploadRefused, FileExists, StoreTrouble; nothing of it remains then."""
     site, machinery = exchange.site, exchange.site.machinery
     length = exchange.request.content_length
@@ -86,6 +86,8 @@ async def _taken(exchange: Exchange, repository: str) -> bool:
         outcome = await machinery.repositories.add(repository, [_new_file(temp, form, examined)])
     finally:
         temp.discard()  # nothing is left to discard once it is added
+    if outcome.added:
+        machinery.collisions.added(distribution.name, examined.project)
     return bool(outcome.added)
 
 

@@ -14,15 +14,13 @@ import aiofiles.os
 from pyproxy.errors import PageUnreadable, ProjectUnknown, RemoteFailed, StoreTrouble
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.protocol import Names, Served
-from pyproxy.listing import parse_list
+from pyproxy.listing import SHORT, names_file, parse_list
 from pyproxy.storage.records import DocRecord, Records
 from pyproxy.upstream import ListFound, ListMissing, Upstream, Validators
 
 log = logging.getLogger(__name__)
 
 KIND = "list"
-SHORT = 16
-"""Digits of its digest that a list's file is named by."""
 
 
 class RemoteList:
@@ -62,7 +60,7 @@ class RemoteList:
         await self._keeper.close()
 
     def _names(self, digest: str) -> Names:
-        return Names(self._folder / f"{self._name}.{digest[:SHORT]}.names", digest)
+        return Names(names_file(self._folder, self._name, digest), digest)
 
     async def _fetch(self, old: DocRecord | None, deadline: float) -> Fetched[Names]:
         validators = Validators() if old is None else Validators(old.etag, old.last_modified)

@@ -28,7 +28,10 @@ MERGED = 500
 
 
 class MergedIndex:
-    """A repository and the remotes behind it. `private` tells which names stay here."""
+    """A repository and the remotes behind it. `private` tells which names stay here.
+
+    `met` is told of each project that is found in both, `parted` of each local one that no remote has.
+    """
 
     def __init__(
         self,
@@ -37,13 +40,15 @@ class MergedIndex:
         *,
         merge: Merge,
         private: Callable[[ProjectName], bool],
-        collides: Callable[[ProjectName], None],
+        met: Callable[[ProjectName], None],
+        parted: Callable[[ProjectName], None],
     ) -> None:
         self._local = local
         self._remote = remote
         self._merge = merge
         self._private = private
-        self._collides = collides
+        self._met = met
+        self._parted = parted
         self._merged: OrderedDict[ProjectName, tuple[ProjectPage, ProjectPage, ProjectPage]] = OrderedDict()
 
     async def projects(self) -> Served[Mapping[str, Names]]:
@@ -66,6 +71,7 @@ class MergedIndex:
         except ProjectUnknown:
             if local is None:
                 raise
+            self._parted(project)
             return await self._local.page(project)
         except (RemoteFailed, NotCached) as exc:
             if local is None:
@@ -75,7 +81,7 @@ class MergedIndex:
             return Served(local, "stale", 0.0)
         if local is None:
             return remote
-        self._collides(project)
+        self._met(project)
         return Served(self._both(project, local, remote.value), remote.result, remote.fresh_for)
 
     async def file(self, ref: FileRef) -> OfferedFile:

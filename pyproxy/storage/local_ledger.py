@@ -92,6 +92,12 @@ class LocalLedger:
         """The last version that changed anything of the project; 0 where none did."""
         return int.from_bytes(txn.get(head.prefix + project.encode(), db=self.env.touched) or b"", "big")
 
+    def touched_after(self, txn: Txn, head: Head, version: int) -> Iterator[ProjectName]:
+        """The projects of which later versions changed anything."""
+        for key, value in scan(txn, self.env.touched, head.prefix):
+            if value > number(version):
+                yield ProjectName(key[len(head.prefix) :].decode())
+
     def taken(self, txn: Txn, head: Head, filename: Filename) -> Taken | None:
         data = txn.get(head.prefix + filename.encode(), db=self.env.taken)
         return None if data is None else Taken.unpack(data)

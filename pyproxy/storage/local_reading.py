@@ -77,6 +77,19 @@ class LocalReading:
         return min(touched, version)
 
     @translated
+    def touched(self, repository: str, version: int) -> list[ProjectName]:
+        """The projects of which something changed after this version. Looks at all there ever were, 1 µs each."""
+        with self._env.reading() as txn:
+            head = self._ledger.head(txn, repository)
+            return [] if head is None else list(self._ledger.touched_after(txn, head, version))
+
+    @translated
+    def version(self, repository: str, number: int) -> RepositoryVersion | None:
+        """What made a version; None where there is no such, or it was pruned."""
+        with self._env.reading() as txn:
+            return self._ledger.version(txn, self._ledger.head(txn, repository), number)
+
+    @translated
     def versions(self, repository: str) -> list[RepositoryVersion]:
         """Those that were not pruned, oldest first."""
         with self._env.reading() as txn:
