@@ -16,6 +16,7 @@ from email.parser import HeaderParser
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+import msgspec
 from packaging.version import Version
 
 from pyproxy.config import Config
@@ -146,15 +147,13 @@ class _Warming:
             page = await self._page(ask.project, str(ask), ask)
             if page is None:
                 return []
-            release = chosen(page, ask)
+            # The newest release that has such files: one that dropped an old Python is not what is meant.
+            release = chosen(msgspec.structs.replace(page, files=tuple(filter(self._is_wanted, page.files))), ask)
             if release is None:
                 self.outcome.failed[str(ask)] = _wanted_by("no release of it fits", ask)
                 return []
             known.append(release)
-        wanted = [file for file in release.files if self._is_wanted(file)]
-        if not wanted:
-            self._note(f"{ask.project} {release.version}: none of its files is among those of --only")
-        for file in wanted:
+        for file in release.files:
             self._want(file)
         if not self._deps or ask.alone:
             return []

@@ -134,11 +134,12 @@ async def test_bytes_that_are_wrong__are_told_and_not_kept(tmp_path: Path) -> No
 
 async def test_only__files_of_such_names__are_fetched(tmp_path: Path) -> None:
     async with RawUpstream() as up:
-        published(up)
-        outcome = await warmed(tmp_path, one_remote(up), "alpha", only=("*.whl",))
+        published(up, "alpha", "1.0", "2.0")
+        wheels = await warmed(tmp_path, one_remote(up), "alpha", only=("*.whl",))
+        older = await warmed(tmp_path, one_remote(up), "alpha", only=("*-1.0.tar.gz", "*-1.0-*"))
         none = await warmed(tmp_path, one_remote(up), "alpha", only=("*-win32.whl",))
-        assert (outcome.fetched, none.fetched, none.already) == (1, 0, 0)
-        assert none.notes == ["alpha 1.0: none of its files is among those of --only"]
+        assert (wheels.fetched, older.fetched, none.fetched) == (1, 2, 0)
+        assert none.failed == {"alpha": "no release of it fits"}
 
 
 async def test_lock__exactly_the_files_it_names__are_fetched(tmp_path: Path) -> None:
