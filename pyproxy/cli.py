@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from pyproxy.storage.rebuild import rebuild_local
 from pyproxy.storage.repository import open_local
 from pyproxy.units import ago, as_size
 
+log = logging.getLogger(__name__)
+
 FAILED = 1
 WRONG = 2
 
@@ -49,7 +52,7 @@ class Asked:
             return self.load()
         except ConfigError as exc:
             for mistake in exc.mistakes:
-                click.echo(mistake, err=True)
+                _say(mistake)
             sys.exit(WRONG)
 
 
@@ -134,12 +137,12 @@ def check(asked: Asked) -> None:
         from pyproxy.repo_commands.colliding import colliding  # heavy: aiohttp, by what the daemon is built of
 
         for warning in colliding(config):
-            click.echo(f"warning: {warning}", err=True)
+            _say(warning, level=logging.WARNING, as_text="warning: ")
 
 
 @cli.command()
 @click.argument("distribution", metavar="DIST")
-@click.argument("requirements", metavar="REQ...", nargs=-1)
+@click.argument("requirements", metavar="[REQ]...", nargs=-1)
 @click.option(
     "-r",
     "--requirement",
@@ -174,7 +177,7 @@ def warm(
         wishes = wanted.gathered(requirements, files)
     except wanted.Unreadable as exc:
         for mistake in exc.mistakes:
-            click.echo(mistake, err=True)
+            _say(mistake)
         sys.exit(WRONG)
     config = asked.loaded()
     if distribution not in config.distributions:
@@ -190,9 +193,9 @@ def warm(
         click.echo(msgspec.json.encode({"distribution": distribution, **asdict(outcome)}))
     else:
         for note in outcome.notes:
-            click.echo(f"note: {note}", err=True)
+            _say(note, level=logging.INFO, as_text="note: ")
         for what, why in sorted(outcome.failed.items()):
-            click.echo(f"failed: {what}: {why}", err=True)
+            _say(f"{what}: {why}", as_text="failed: ")
         came = f"fetched {outcome.fetched} files, {as_size(outcome.nbytes)}; {outcome.already} were there"
         click.echo(came + (f"; {len(outcome.failed)} failed" if outcome.failed else ""))
     if outcome.failed:
@@ -423,7 +426,8 @@ def repo_prune(
 
 @cli.command()
 @click.argument("name")
-def token(name: str) -> None:
+@command
+def token(_asked: Asked, *, name: str) -> None:
     """Print a new token once, and the hashed entry to paste into the YAML."""
     secret, entry = new_token()
     click.echo(f"token (shown once): {secret}")
@@ -445,12 +449,21 @@ def _store(asked: Asked) -> Iterator[storage.Store]:
 
 def _warn(config: Config) -> None:
     for warning in warnings(config):
-        click.echo(f"warning: {warning}", err=True)
+        _say(warning, level=logging.WARNING, as_text="warning: ")
 
 
 def _fail(reason: str) -> NoReturn:
-    click.echo(f"pyproxy: {reason}", err=True)
+    _say(reason, as_text="pyproxy: ")
     sys.exit(FAILED)
+
+
+def _say(line: str, *, level: int = logging.ERROR, as_text: str = "") -> None:
+    """A line on stderr; for machines an event of the log like all others. `as_text` goes ahead of it for people."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("log_format") == "json":
+        log.log(level, "%s", line)
+    else:
+        click.echo(f"{as_text}{line}", err=True)
 
 
 def main() -> None:

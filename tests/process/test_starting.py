@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import stat
@@ -216,3 +217,29 @@ async def test_serve__folder_cannot_be_written__ends_with_one_line(tmp_path: Pat
     assert (done.code, done.out) == (1, "")
     [line] = done.err.splitlines()
     assert line.startswith("pyproxy: ")
+
+
+# ---------------------------------------------------------------------- for machines
+
+
+async def test_json_logs__warnings_mistakes_and_failures__are_events_too(tmp_path: Path) -> None:
+    config = tmp_path / "pyproxy.yaml"
+    url = "https://index.example/simple/"
+    several = f"remotes: {{a: {{url: '{url}'}}}}\ndistributions: {{x: {{remote: a}}, y: {{remote: a}}}}\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        for text, code, levels in (
+            ("servers: {}\nremote: {}\n", 2, ["error", "error"]),
+            (several, 1, ["warning", "error"]),
+        ):
+            config.write_text(text)
+            common = ("--config", config, "--data", tmp_path / "data", "--log-format", "json")
+            done = await pyproxy("serve", *common, "--listen", listen)
+            events = [json.loads(line) for line in done.err.splitlines()]
+            assert (done.code, [event["level"] for event in events]) == (code, levels), done
+
+
+async def test_every_command__takes_config_and_data() -> None:
+    for command in (*COMMANDS, "warm", "token", "repo add", "repo list"):
+        told = (await pyproxy(*command.split(), "--help")).out
+        assert ("--config" in told, "--data" in told, "--upstream" in told) == (True, True, True), command
