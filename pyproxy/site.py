@@ -39,6 +39,7 @@ from pyproxy.index.local import LocalIndex
 from pyproxy.index.merged import MergedIndex, PrivateIndex
 from pyproxy.index.ordered import OrderedIndex
 from pyproxy.index.protocol import Document, Index, Names
+from pyproxy.index.remote_details import RemoteDetails
 from pyproxy.index.remote_files import RemoteFiles
 from pyproxy.index.shelf import Held
 from pyproxy.list_renderings import ListRenderings
@@ -49,7 +50,7 @@ from pyproxy.simple_api import linker
 from pyproxy.storage.repository import Repositories
 from pyproxy.storage.store import Store
 from pyproxy.storage.tallies import Tallies
-from pyproxy.upstream import RemoteSettings, Upstream
+from pyproxy.upstream import Kind, RemoteSettings, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -388,7 +389,11 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         metrics.stale.labels(name, why).inc()
 
     pages: Keeper[ProjectName, Held] = Keeper(name, rules, stale_after=config.stale_after, joined=joined, stale=stale)
-    documents: Keeper[str, Document] = Keeper(name, rules, stale_after=config.stale_after, joined=joined, stale=stale)
+
+    def documents(kind: Kind) -> RemoteDocuments:
+        keeper: Keeper[str, Document] = Keeper(name, rules, stale_after=config.stale_after, joined=joined, stale=stale)
+        return RemoteDocuments(upstream, store.records, keeper, name=name, kind=kind)
+
     lists: Keeper[str, Names] = Keeper(
         name,
         rules,
@@ -415,7 +420,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         upstream,
         store.records,
         archives,
-        RemoteDocuments(upstream, store.records, documents, name=name, kind="provenance"),
+        documents("provenance"),
         name=name,
         executor=machinery.disk,
         joined=joined,
@@ -425,7 +430,8 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         store.records,
         pages,
         RemoteFiles(archives, companions),
-        RemoteList(upstream, store.records, lists, name=name, origin=origin, folder=machinery.lists_folder),
+        names=RemoteList(upstream, store.records, lists, name=name, origin=origin, folder=machinery.lists_folder),
+        details=RemoteDetails(documents("json"), url=config.url, negative_ttl=config.negative_ttl),
         name=name,
         origin=origin,
         rules=rules,

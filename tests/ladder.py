@@ -31,6 +31,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
     ("upstream", "filters", "storage", "singleflight"),
     (
         "simple_api",
+        "json_api",
         "encoding",
         "listing",
         "wheel",
@@ -68,6 +69,7 @@ PARTS = {
     "index.keeper": "index.cached",
     "index.lists": "index.cached",
     "index.range_metadata": "index.cached",
+    "index.remote_details": "index.cached",
     "index.remote_files": "index.cached",
     "index.shelf": "index.cached",
     "index.stored_pages": "index.cached",

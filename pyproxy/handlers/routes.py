@@ -12,7 +12,7 @@ from aiohttp import web
 
 from pyproxy.auth import Decision
 from pyproxy.errors import DistributionUnknown, NotThere
-from pyproxy.handlers import files, ops, pages, people, provenance, upload
+from pyproxy.handlers import files, json_api, ops, pages, people, provenance, upload
 from pyproxy.handlers.access import may, refused
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import refusal
@@ -84,6 +84,17 @@ async def _distribution(
     ):
         exchange.result = "denied"
         return refused(decision, distribution, "read")
+    if (answer := await _below(exchange, distribution, below, files_at)) is not None:
+        return answer
+    if (answer := await _documents(exchange, distribution, below)) is not None:
+        return answer
+    raise _nothing()
+
+
+async def _below(
+    exchange: Exchange, distribution: Distribution, below: list[str], files_at: str
+) -> web.StreamResponse | None:
+    """The simple index, its files, and the pages for people."""
     query = exchange.request.rel_url.raw_query_string
     match below:
         case []:
@@ -103,11 +114,21 @@ async def _distribution(
             return await files.file(exchange, distribution, source, "/" + "/".join(path))
         case ["project", name, *end] if end in _ENDS:
             return await people.project(exchange, distribution, unquote(name), slash=bool(end))
+    return None
+
+
+async def _documents(exchange: Exchange, distribution: Distribution, below: list[str]) -> web.StreamResponse | None:
+    """What is told of projects and files as JSON."""
+    match below:
+        case ["pypi", name, "json", *end] if end in _ENDS:
+            return await json_api.json_api(exchange, distribution, unquote(name), None, slash=bool(end))
+        case ["pypi", name, version, "json", *end] if end in _ENDS:
+            return await json_api.json_api(exchange, distribution, unquote(name), unquote(version), slash=bool(end))
         case ["integrity", name, version, filename, "provenance", *end] if end in _ENDS:
             return await provenance.provenance(
                 exchange, distribution, unquote(name), unquote(version), unquote(filename)
             )
-    raise _nothing()
+    return None
 
 
 def _takes_posts(exchange: Exchange, below: list[str]) -> bool:

@@ -23,7 +23,8 @@ from pyproxy.errors import (
 from pyproxy.freshness import Have, Rules, Verdict, decide
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.lists import RemoteList
-from pyproxy.index.protocol import FileRef, Names, OfferedFile, Served
+from pyproxy.index.protocol import Details, FileRef, Names, OfferedFile, Served
+from pyproxy.index.remote_details import RemoteDetails
 from pyproxy.index.remote_files import RemoteFiles
 from pyproxy.index.shelf import Held, Shelf
 from pyproxy.index.stored_pages import StoredPages, off_loop
@@ -59,8 +60,9 @@ class CachedIndex:
         records: Records,
         keeper: Keeper[ProjectName, Held],
         files: RemoteFiles,
-        names: RemoteList,
         *,
+        names: RemoteList,
+        details: RemoteDetails,
         name: str,
         origin: str,
         rules: Rules,
@@ -74,6 +76,7 @@ class CachedIndex:
         self._keeper = keeper
         self._files = files
         self._names = names
+        self._details = details
         self._origin = origin
         self._rules = rules
         self._linker = linker
@@ -109,6 +112,9 @@ class CachedIndex:
             return known
         return await self._ask_for(ref, candidates)
 
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        return await self._details.get(project, version)
+
     async def _ask_for(self, ref: FileRef, candidates: list[ProjectName]) -> OfferedFile:
         """Looks on the pages themselves, the likeliest project's first."""
         failure: PyproxyError | None = None
@@ -135,6 +141,7 @@ class CachedIndex:
         await self._keeper.close()
         await self._names.close()
         await self._files.close()
+        await self._details.close()
         await self._stored.settled()
 
     def _may_have_grown(self, held: Held) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pyproxy.errors import BlobDamaged, FileUnknown, ProjectUnknown
-from pyproxy.index.protocol import Content, Document, Facts, FileRef, Names, OfferedFile, Served, etag_of
+from pyproxy.index.protocol import Content, Details, Document, Facts, FileRef, Names, OfferedFile, Served, etag_of
 from pyproxy.model import File, ProjectName, ProjectPage, normalised, printable
 from pyproxy.storage.repository import LocalFile, Repositories
 
@@ -86,6 +86,11 @@ class LocalIndex:
         if found is None or ref.path != f"/{project}/{ref.filename}":
             raise FileUnknown(f"repository {self._repository} has no file {printable(ref.filename)} there")
         return LocalOffer(found, _file(found), self._repositories)
+
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        del version
+        files = self._repositories.page_files(self._repository, project, self.version)
+        return Served(Details(digests={file.filename: file.hashes for file in files}), "hit", LIFE)
 
     def _names(self, version: int) -> Names:
         """Writes the list for the renderer, once for each version. Blocking."""

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from pyproxy.errors import FileUnknown, NotCached, ProjectUnknown, RemoteFailed
-from pyproxy.index.protocol import FileRef, Index, LocalContent, Names, OfferedFile, Served
+from pyproxy.index.protocol import Details, FileRef, Index, LocalContent, Names, OfferedFile, Served
 from pyproxy.model import Filename, ProjectName, ProjectPage, projects_of, version_of
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,19 @@ class MergedIndex:
         self._refuse_hidden(offered.project, ref.filename)
         return offered
 
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        local = await self._local.details(project, version)
+        if self._private(project) or (self._merge == "shadow" and self._local.held(project) is not None):
+            return local
+        try:
+            remote = await self._remote.details(project, version)
+        except ProjectUnknown:
+            return local
+        except (RemoteFailed, NotCached) as exc:
+            log.info("what is told of %s is local alone: %s", project, exc)
+            return Served(local.value, "stale", 0.0)
+        return Served(Details(remote.value.document, local.value.digests), remote.result, remote.fresh_for)
+
     def _refuse_hidden(self, project: ProjectName, filename: Filename) -> None:
         """Raises FileUnknown for a remote's file that the project's page here does not show."""
         if self._private(project):
@@ -131,6 +144,11 @@ class PrivateIndex:
         if self._private(project):
             raise ProjectUnknown(f"{project} is private here and never asked of a remote")
         return await self._remote.page(project)
+
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        if self._private(project):
+            raise ProjectUnknown(f"{project} is private here and never asked of a remote")
+        return await self._remote.details(project, version)
 
     async def file(self, ref: FileRef) -> OfferedFile:
         if any(map(self._private, projects_of(ref.filename))):

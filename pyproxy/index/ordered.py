@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from pyproxy.errors import FileUnknown, ProjectUnknown
-from pyproxy.index.protocol import FileRef, Index, Names, OfferedFile, Served
+from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
 from pyproxy.model import ProjectName, ProjectPage, printable
 
 
@@ -44,8 +44,16 @@ class OrderedIndex:
                 return await index.page(project)
             except ProjectUnknown:
                 continue
-        names = ", ".join(name for name, _ in self._indexes)
-        raise ProjectUnknown(f"no remote of {names} has project {project}")
+        raise self._unknown(project)
+
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        for _, index in self._indexes:
+            try:
+                await index.page(project)
+            except ProjectUnknown:
+                continue
+            return await index.details(project, version)
+        raise self._unknown(project)
 
     async def file(self, ref: FileRef) -> OfferedFile:
         remote = ref.source.partition("~")[0]
@@ -55,6 +63,10 @@ class OrderedIndex:
                 await self._none_earlier(position, offered.project)
                 return offered
         raise FileUnknown(f"no remote {printable(remote)} is served here")
+
+    def _unknown(self, project: ProjectName) -> ProjectUnknown:
+        names = ", ".join(name for name, _ in self._indexes)
+        return ProjectUnknown(f"no remote of {names} has project {project}")
 
     async def _none_earlier(self, position: int, project: ProjectName) -> None:
         """Raises FileUnknown where an earlier remote knows the project: its page would not show this file."""

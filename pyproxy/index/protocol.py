@@ -1,4 +1,4 @@
-"""What an Index is: three questions (which projects, which page, which file) and the shapes of their answers.
+"""What an Index is: its questions (which projects, which page, which file, and what more is known of a project).
 
 Every feature that changes an answer is an Index around an Index.
 """
@@ -6,14 +6,14 @@ Every feature that changes an answer is an Index around an Index.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import unquote
 
 from pyproxy.arrival import Arrival
 from pyproxy.metrics import Result
-from pyproxy.model import File, Filename, ProjectName, ProjectPage, Sha256
+from pyproxy.model import File, Filename, Hashes, ProjectName, ProjectPage, Sha256
 from pyproxy.storage.cache import OpenBlob
 
 T = TypeVar("T")
@@ -89,6 +89,17 @@ class Content:
     body: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is known of a project beyond its page: what a JSON API answers with, where there is one.
+
+    `document` is a remote's own; `digests` are those of local files that their page leaves out (md5, blake2b_256).
+    """
+
+    document: Document | None = None
+    digests: Mapping[Filename, Hashes] = field(default_factory=dict)
+
+
 class OfferedFile(Protocol):
     """A file that the index lets the client have."""
 
@@ -133,6 +144,12 @@ class Index(Protocol):
         """The file under a link, whether or not its page was asked for before.
 
         Raises FileUnknown, and Withheld where policy keeps it from the client.
+        """
+
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        """What more is known of a project; of one release of it where `version` names that.
+
+        Says nothing of what may be shown: the page does. Raises ProjectUnknown at the most where `page` does.
         """
 
 
