@@ -34,6 +34,9 @@ from pyproxy.wanted import Ask, Named, Release, Wishes, chosen, dependencies, fi
 AT_ONCE: Final = 8
 """Downloads under way."""
 
+ASKED_AT_ONCE: Final = 16
+"""Pages and metadata asked for: more would wait for a connection, and a page is waited for some seconds only."""
+
 DEPENDENCIES: Final = 2000
 """Releases reached by what others depend on, at most."""
 
@@ -103,6 +106,7 @@ class _Warming:
         self._only = only
         self._deps = deps
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._files: dict[str, asyncio.Task[None]] = {}  # by link
         self._stored: dict[str, File] = {}  # those that came, by link
         self._arriving: dict[str, Callable[[], int]] = {}  # by link, how much has come
@@ -166,7 +170,8 @@ class _Warming:
             return []
         self._followed.add(step)
         try:
-            body = await self._metadata(await self._offered(wheel))
+            async with self._asking:
+                body = await self._metadata(await self._offered(wheel))
         except PyproxyError as exc:
             self.outcome.failed[str(ask)] = f"what it depends on is not known: {exc}"
             return []
@@ -175,7 +180,8 @@ class _Warming:
 
     async def _page(self, project: ProjectName, what: str, ask: Ask | None = None) -> ProjectPage | None:
         try:
-            return (await self._index.page(project)).value
+            async with self._asking:
+                return (await self._index.page(project)).value
         except PyproxyError as exc:
             self.outcome.failed[what] = str(exc) if ask is None else _wanted_by(str(exc), ask)
             return None

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pyproxy.progress import Progress
 from pyproxy.wanted import gathered
-from pyproxy.warming import Outcome, warm
+from pyproxy.warming import ASKED_AT_ONCE, Outcome, warm
 from tests.daemon import Project, a_remote, a_wheel, configured, noise, one_remote, remotes, serving
-from tests.fakes.faults import Status
+from tests.fakes.faults import Delay, Status
 from tests.fakes.raw_upstream import RawUpstream
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
@@ -204,6 +204,16 @@ async def test_cache__too_small_for_all__tells_what_was_given_up(tmp_path: Path)
         outcome = await warmed(tmp_path, text, "alpha", deps=False)
         assert outcome.failed
         assert all("holds 244.1 KiB" in why or "no room" in why or "taken" in why for why in outcome.failed.values())
+
+
+async def test_many_requirements__pages_are_asked_for_a_few_at_a_time(tmp_path: Path) -> None:
+    async with RawUpstream() as up:
+        names = [f"many-{number}" for number in range(40)]
+        for name in names:
+            up.script(f"/simple/{name}/", Delay(0.02))
+        outcome = await warmed(tmp_path, one_remote(up), *names)
+        assert len(outcome.failed) == 40
+        assert 1 < up.peak[""] <= ASKED_AT_ONCE
 
 
 async def test_private_and_local__nothing_is_fetched(tmp_path: Path) -> None:
