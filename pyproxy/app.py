@@ -5,28 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from pyproxy.collisions import Collisions
-from pyproxy.config import Config, Listen, UnixListen
-from pyproxy.errors import PyproxyError, StoreTrouble
+from pyproxy.binding import CannotListen
+from pyproxy.config import Config
+from pyproxy.errors import PyproxyError
+from pyproxy.fellows import Fellows
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import answer_to, refusal
 from pyproxy.handlers.routes import answer
 from pyproxy.index.patience import patience
-from pyproxy.list_renderings import sweep
+from pyproxy.lists_folder import sweep
 from pyproxy.logs import access
 from pyproxy.metrics import Metrics
 from pyproxy.reload import ConfigWatch
-from pyproxy.site import CurrentSite, Machinery, build, replaced
-from pyproxy.storage.repository import Repositories, open_local
-from pyproxy.storage.store import Store, open_store
-from pyproxy.wire import Limits, Listener, Where
+from pyproxy.site import CurrentSite, Machinery, Site, build, replaced
+from pyproxy.storage.repository import open_local
+from pyproxy.storage.store import open_store
+from pyproxy.upkeep import Upkeep, shrink
+from pyproxy.wire import Limits, Listener
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +42,22 @@ WORK_THREADS = 2
 """More would only wait for each other: parsing and rendering hold the interpreter's lock."""
 
 
-class CannotListen(PyproxyError):
-    """The address is taken, or not ours to take."""
-
-
 class Daemon:
     """One process that serves a configuration."""
 
-    def __init__(self, config: Config, machinery: Machinery, limits: Limits) -> None:
+    def __init__(
+        self, config: Config, machinery: Machinery, limits: Limits, *, listening: socket.socket | None = None
+    ) -> None:
         self.config = config
         self.machinery = machinery
         self.current = CurrentSite(build(config, machinery))
-        self.listener = Listener(self.handle, _where(config.server.listen), limits=limits)
+        shared = machinery.fellows.shared
+        self.listener = Listener(
+            self.handle,
+            listening or config.server.listen.where,
+            limits=limits,
+            ahead=shared.shares.is_ahead if shared is not None else None,
+        )
         machinery.metrics.open_connections.set_function(lambda: self.listener.open_connections)
 
     @property
@@ -119,45 +127,70 @@ class Daemon:
 
     async def apply(self, config: Config) -> None:
         """Swaps the site for that of another configuration. No request in flight notices."""
+        await self.use(config, self.prepared(config))
+
+    def prepared(self, config: Config) -> Site:
+        """The site of another configuration, to be used or closed by `discard`."""
+        return build(config, self.machinery, self.current.site)
+
+    async def discard(self, site: Site) -> None:
+        """Closes what was prepared and is not to be used."""
+        for source in replaced(site, self.current.site):
+            await source.close()
+
+    async def use(self, config: Config, new: Site) -> None:
+        """Puts what was prepared in force."""
         old = self.current.site
-        new = build(config, self.machinery, old)
         self.config = config
         self.current.site = new
         self.machinery.retire(old, replaced(old, new))
         self.machinery.store.cache.limit = config.storage.max_cache_size
-        await _shrink(self.machinery.store)
+        await shrink(self.machinery.store)
         log.info("configuration %s is in force", config.source)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's place beside others: the socket that they share, and what they know of each other."""
+
+    listening: socket.socket
+    fellows: Fellows
+    first: bool
+    """It does what one of them is enough for."""
+
+
 @asynccontextmanager
-async def running(config: Config, *, limits: Limits | None = None) -> AsyncIterator[Daemon]:
-    """A daemon that answers within the block. Raises StoreTrouble, and CannotListen."""
+async def running(config: Config, *, limits: Limits | None = None, place: Place | None = None) -> AsyncIterator[Daemon]:
+    """A daemon that answers within the block. Raises StoreTrouble, and CannotListen.
+
+    With a `place` it is one of several workers, beside a supervisor that holds the store and keeps it in order.
+    """
+    alone = place is None
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(
-            open_store, config.storage.path, limit=config.storage.max_cache_size, exclusive=True
+            open_store, config.storage.path, limit=config.storage.max_cache_size, exclusive=alone
         )
         stack.push_async_callback(asyncio.to_thread, store.close)
-        repositories = await asyncio.to_thread(open_local, config.storage.path, exclusive=True)
+        repositories = await asyncio.to_thread(open_local, config.storage.path, exclusive=alone)
         stack.push_async_callback(asyncio.to_thread, repositories.close)
-        await asyncio.to_thread(sweep, store.lists, config.remotes)
+        if alone:
+            await asyncio.to_thread(sweep, store.lists, config.remotes)
         work = stack.enter_context(ThreadPoolExecutor(WORK_THREADS, "work"))
         disk = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
-        machinery = Machinery(store, repositories, Metrics(), work=work, disk=disk)
-        daemon = Daemon(config, machinery, limits or Limits())
+        fellows = place.fellows if place is not None else None
+        machinery = Machinery(store, repositories, Metrics(), work=work, disk=disk, fellows=fellows)
+        listening = place.listening if place is not None else None
+        daemon = Daemon(config, machinery, limits or Limits(), listening=listening)
 
         async def close() -> None:
             await machinery.close(daemon.current.site)
 
         stack.push_async_callback(close)
-        reconciling = asyncio.create_task(_reconcile(store, repositories, machinery.collisions))
-
-        async def stop_reconciling() -> None:
-            reconciling.cancel()
-            await asyncio.wait([reconciling])
-            if not reconciling.cancelled() and (exc := reconciling.exception()) is not None:
-                log.error("disk and index could not be compared", exc_info=exc)
-
-        stack.push_async_callback(stop_reconciling)
+        if alone:
+            await stack.enter_async_context(Upkeep(store, repositories).going_on())
+        if place is None or place.first:
+            looking = asyncio.create_task(asyncio.to_thread(machinery.collisions.look))
+            stack.push_async_callback(asyncio.wait, [looking])
         try:
             await daemon.listener.start()
         except OSError as exc:
@@ -166,43 +199,11 @@ async def running(config: Config, *, limits: Limits | None = None) -> AsyncItera
         yield daemon
 
 
-async def _reconcile(store: Store, repositories: Repositories, collisions: Collisions) -> None:
-    """After a crash disk and index are compared while requests are answered already."""
-    await asyncio.to_thread(collisions.look)
-    await repositories.reconcile()
-    try:
-        drift = await store.reconcile()
-    except StoreTrouble as exc:
-        log.warning("disk and index could not be compared: %s", exc)
-    else:
-        log.debug("disk and index agree; drift was %s", drift)
-    await _shrink(store)
-
-
-async def _shrink(store: Store) -> None:
-    """The limit may be lower than when the cache was filled."""
-    try:
-        await store.cache.shrink()
-    except StoreTrouble as exc:
-        log.warning("the cache could not be brought down to its limit: %s", exc)
-
-
-def _where(listen: Listen | UnixListen) -> Where:
-    return listen.path if isinstance(listen, UnixListen) else (listen.host, listen.port)
-
-
 def _as_host(address: str) -> str:
     """An address as a URL has it; a wildcard is reached through the loopback address."""
     if address in ("0.0.0.0", "::"):  # noqa: S104 -- compared, not bound
         return "127.0.0.1"
     return f"[{address}]" if ":" in address else address
-
-
-def early_reload() -> threading.Event:
-    """Set by a SIGHUP, which would else end the process until `serve` listens for it. For the main thread."""
-    came = threading.Event()
-    signal.signal(signal.SIGHUP, lambda _number, _frame: came.set())
-    return came
 
 
 async def serve(
@@ -214,7 +215,7 @@ async def serve(
 ) -> None:
     """Runs until SIGTERM or SIGINT. `load` reads the configuration anew; `ready` is told the index URL.
 
-    `early`: set if that was asked for before (`early_reload`). Raises StoreTrouble, CannotListen.
+    `early`: set if that was asked for before (`reload.early`). Raises StoreTrouble, CannotListen.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -235,9 +236,9 @@ async def serve(
         watching.add_done_callback(_no_longer_watched)
         ready(daemon.url)
         try:
-            deaf = await _stopped(stop, daemon.listener)
+            deaf = await stopped(stop, daemon.listener)
             log.info("stopping: requests in flight have %g s to finish", DRAIN)
-            await _drained(daemon, now)
+            await drained(daemon, now)
             if deaf:
                 raise CannotListen(f"{config.server.listen} could not be listened on any longer")
         finally:
@@ -245,7 +246,7 @@ async def serve(
             await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _stopped(stop: asyncio.Event, listener: Listener) -> bool:
+async def stopped(stop: asyncio.Event, listener: Listener) -> bool:
     """Returns when the daemon is to stop: whether because its listener accepts nobody any more."""
     waiting = [asyncio.create_task(event.wait()) for event in (stop, listener.deaf)]
     try:
@@ -262,12 +263,12 @@ def _no_longer_watched(watching: asyncio.Task[None]) -> None:
         log.error("the configuration is no longer watched; a restart helps", exc_info=watching.exception())
 
 
-async def _drained(daemon: Daemon, now: asyncio.Event) -> None:
+async def drained(daemon: Daemon, now: asyncio.Event) -> None:
     """Lets requests in flight finish, until `now` is set or their time is up."""
-    drained = asyncio.create_task(daemon.listener.drain(DRAIN))
+    draining = asyncio.create_task(daemon.listener.drain(DRAIN))
     hurried = asyncio.create_task(now.wait())
-    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()
-    if not drained.done():
+    if not draining.done():
         await daemon.listener.drain(0.0)
-    await asyncio.gather(drained, hurried, return_exceptions=True)
+    await asyncio.gather(draining, hurried, return_exceptions=True)

@@ -111,6 +111,8 @@ class Arrival:
         """The body's length, once a head has told it."""
         self.headed = False
         """The remote has answered: `total` is as known as it will be."""
+        self.followed = False
+        """Another process downloads it, and counts what becomes of it."""
         self.landed: Landed | None = None
         self.error: PyproxyError | None = None
         self.spool: Spool | None = None
@@ -129,6 +131,7 @@ class Arrival:
         self._other = _other_hasher(promise)
         self._validator: str | None = None
         self._over = False
+        self._temp: Temp | None = None
         self._room: Room | None = None
         self._room_bytes = 0
 
@@ -225,21 +228,8 @@ class Arrival:
 
     async def run(self) -> None:
         """Fetches, verifies and stores. Never raises but for cancellation: errors go to the readers."""
-        temp: Temp | None = None
         try:
-            try:
-                temp = self._store.temp()
-                self.spool = Spool(temp)
-            except StoreTrouble as exc:
-                log.warning("%s is passed through, not kept: %s", self.name, exc)
-                self.spool = Spool(None)
-            await self._fetch(self.spool)
-            landed = self._check()
-            self.landed = landed
-            self._pulse()
-            if temp is not None and self._keep and self.spool.whole_on_disk:
-                await self._store_it(temp, landed)
-                temp = None
+            await self._bring()
         except (RemoteFailed, NotThere, StoreTrouble) as exc:
             self.error = exc
         except asyncio.CancelledError:
@@ -250,11 +240,30 @@ class Arrival:
             self.error = RemoteFailed(self.remote, f"{self.name}: the download failed")
             raise
         finally:
-            if temp is not None:
-                temp.discard()
+            if self._temp is not None:
+                self._temp.discard()
             self._over = True
             self._pulse()
             self._maybe_close()
+
+    async def _bring(self) -> None:
+        spool = self.spool = await self._begun()
+        await self._fetch(spool)
+        landed = self._check()
+        self.landed = landed
+        self._pulse()
+        if self._temp is not None and self._keep and spool.whole_on_disk:
+            await self._store_it(self._temp, landed)
+            self._temp = None
+
+    async def _begun(self) -> Spool:
+        """Where the bytes go."""
+        try:
+            self._temp = self._store.temp()
+            return Spool(self._temp)
+        except StoreTrouble as exc:
+            log.warning("%s is passed through, not kept: %s", self.name, exc)
+            return Spool(None)
 
     async def _store_it(self, temp: Temp, landed: Landed) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from pyproxy import __version__, progress, repo_commands, wanted
+from pyproxy import __version__, progress, reload, repo_commands, wanted
 from pyproxy.auth import new_token
 from pyproxy.config import Config, Flags, describe, find, load, warnings
 from pyproxy.config.values import Wrong, some_duration
@@ -40,6 +40,8 @@ class Asked:
 
     config: Path | None
     flags: Flags
+    log_format: Format = "text"
+    log_level: Level = "info"
 
     def load(self) -> Config:
         """Raises ConfigError. Blocking: the machine's index may be asked of pip."""
@@ -91,7 +93,8 @@ def command(run: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         setup(log_format, log_level)
         try:
-            run(Asked(config, Flags(data=data, upstream=upstream, listen=listen, workers=workers)), **own)
+            flags = Flags(data=data, upstream=upstream, listen=listen, workers=workers)
+            run(Asked(config, flags, log_format, log_level), **own)
         except PyproxyError as exc:
             _fail(str(exc))
         finally:
@@ -110,20 +113,28 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; also unix:PATH.")
-@click.option("--workers", metavar="N", help="Processes that share the port and the store.")
+@click.option("--workers", metavar="N", help="Processes that share the port and the store; auto: one a core.")
 @command
 def serve(asked: Asked) -> None:
     """Run the daemon in the foreground; one line tells the index URL when it is ready."""
-    from pyproxy import app  # heavy: aiohttp and the daemon; other commands do without
-
-    early = app.early_reload()
+    poked = reload.early()
     config = asked.loaded()
     _warn(config)
 
     def ready(url: str) -> None:
         click.echo(f"pyproxy serves {url}")
 
-    asyncio.run(app.serve(config, load=asked.load, ready=ready, early=early))
+    if config.server.workers > 1:
+        from pyproxy.workers import supervisor  # heavy: what only several processes need
+
+        several = supervisor.Supervisor(
+            config, load=asked.load, ready=ready, log_format=asked.log_format, log_level=asked.log_level
+        )
+        asyncio.run(several.run(poked))
+        return
+    from pyproxy import app  # heavy: aiohttp and the daemon; other commands, and a supervisor, do without
+
+    asyncio.run(app.serve(config, load=asked.load, ready=ready, early=poked))
 
 
 @cli.command()

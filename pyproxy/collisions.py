@@ -137,6 +137,11 @@ class Collisions:
             self._look(seen)
         return len(seen.names)
 
+    def names(self) -> dict[str, list[ProjectName]]:
+        """By distribution, those that are known now."""
+        with self._lock:
+            return {name: sorted(seen.names) for name, seen in self._seen.items()}
+
     def look(self) -> None:
         """Looks at all of them, and tells of what is new. Blocking; never raises for the store's trouble."""
         for name in list(self._seen):

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from pyproxy import __version__
+from pyproxy.counted import Counts, Family, Mode, pack, united, unpack
 
 Result: TypeAlias = Literal["hit", "miss", "stale", "revalidated", "error", "denied"]
 RequestKind: TypeAlias = Literal["simple", "file", "metadata", "upload", "json", "other"]
+
+_COLLISIONS: Final = "pyproxy_name_collisions"
+
+MODES: Final[dict[str, Mode]] = {
+    # What every worker finds in the one store, or knows of the one program.
+    "pyproxy_cache_bytes": "first",
+    "pyproxy_cache_files": "first",
+    "pyproxy_build_info": "first",
+    "python_info": "first",
+    "process_max_fds": "first",
+    "process_start_time_seconds": "least",
+}
+"""How gauges of several workers become one; those that are not named are added up."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -95,11 +113,61 @@ class Metrics:
         )
         self.build_info.labels(__version__, platform.python_version()).set(1)
 
-    def exposition(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
-
     def asked(self, remote: str, kind: str, status: str, seconds: float) -> None:
         """Counts one request to a remote (the observer of `Upstream`)."""
         self.upstream_requests.labels(remote, kind, status).inc()
         self.upstream_seconds.labels(remote, kind).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def counts(self, collisions: Callable[[], Mapping[str, Sequence[str]]]) -> bytes:
+        """What this process has counted, for another to add up. `collisions` gives the names, by distribution."""
+        families = _families(self.registry)
+        return pack(Counts(families, {name: list(found) for name, found in collisions().items()}))
+
+    def exposition_of(self, counted: Sequence[bytes]) -> bytes:
+        """The same text for several workers and their supervisor; the first counts is that of this process."""
+        supervisor = CollectorRegistry()
+        ProcessCollector(registry=supervisor, pid=os.getppid)
+        found = united([*map(unpack, counted), Counts(_families(supervisor))], MODES)
+        for family in found.families:
+            if family.name == _COLLISIONS:
+                # Each worker has seen other names, and some the same.
+                family.samples = [
+                    (name, labels, len(found.names.get(dict(labels)["distribution"], ())))
+                    for name, labels, _ in family.samples
+                ]
+        registry = CollectorRegistry()
+        registry.register(_Given(found.families))
+        return generate_latest(registry)
+
+
+class _Given(Collector):
+    """Families as they are given."""
+
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())  # nothing can collide in a registry of its own, so nobody need look
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._families:
+            metric = Metric(family.name, family.help, family.type)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, dict(labels), value)
+            yield metric
+
+
+def _families(registry: CollectorRegistry) -> list[Family]:
+    return [
+        Family(
+            metric.name,
+            metric.type,
+            metric.documentation,
+            [(sample.name, tuple(sample.labels.items()), sample.value) for sample in metric.samples],
+        )
+        for metric in registry.collect()
+    ]

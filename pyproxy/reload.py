@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -145,3 +147,10 @@ class ConfigWatch:
         for mistake in mistakes:
             log.error("%s", mistake)
         self._failed()
+
+
+def early() -> threading.Event:
+    """Set by a SIGHUP, which would else end the process until the daemon listens for it. For the main thread."""
+    came = threading.Event()
+    signal.signal(signal.SIGHUP, lambda _number, _frame: came.set())
+    return came

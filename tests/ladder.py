@@ -27,13 +27,14 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "list_renderings",
         "collisions",
     ),  # each component of the index by itself: one behaviour a file
-    ("index", "index.protocol", "index.patience", "arrival", "arrivals", "auth"),
-    ("upstream", "filters", "storage", "singleflight"),
+    ("index", "index.protocol", "index.patience", "arrival", "shared_arrival", "arrivals", "auth", "upkeep"),
+    ("upstream", "filters", "storage", "singleflight", "fellows"),
     (
         "simple_api",
         "json_api",
         "encoding",
         "listing",
+        "lists_folder",
         "wheel",
         "wanted",
         "progress",
@@ -45,7 +46,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "logs",
     ),
-    ("model", "secret", "units"),
+    ("model", "secret", "units", "counted", "binding"),
     ("errors",),
     ("",),  # pyproxy/__init__.py, which everybody imports by importing anything
 )
@@ -55,9 +56,13 @@ DECLARED = {
     ("__main__", "cli"),
     ("listing", "simple_api"),
     ("listing", "encoding"),
+    ("lists_folder", "listing"),
+    ("lists_folder", "simple_api"),
+    ("lists_folder", "encoding"),
     ("simple_api", "encoding"),
     ("config", "machine_index"),
     ("arrivals", "arrival"),
+    ("shared_arrival", "arrival"),
     ("index.protocol", "arrival"),  # a file's bytes may be the answer while they are still on their way
 }
 

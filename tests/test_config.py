@@ -382,10 +382,10 @@ def test_upstream__userinfo__becomes_credentials(load: Load) -> None:
 
 
 def test_flags__wrong__are_told_with_the_rest(load: Load) -> None:
-    flags = Flags(listen="7974", upstream="ftp://index.example/", workers="2", data=Path("\0"))
+    flags = Flags(listen="7974", upstream="ftp://index.example/", workers="0", data=Path("\0"))
     assert mistakes(load, "remotes: {a: {retries: 11}, b: {}}", flags=flags) == [
         "--listen: must be HOST:PORT such as 127.0.0.1:7974, [::1]:7974, or unix:/path, not '7974'",
-        "--workers: not supported by this version of pyproxy",
+        "--workers: must be a whole number from 1 to 1024, not 0",
         "--data: must be a path",
         "--upstream: must be an http:// or https:// URL with a host",
         "pyproxy.yaml:1: remotes.a.retries: must be a whole number from 0 to 10, not 11",

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from pyproxy import list_renderings as module
+from pyproxy import lists_folder
+from pyproxy.fellows import alone
 from pyproxy.index.protocol import Names
-from pyproxy.list_renderings import KEPT, ListRenderings, sweep
+from pyproxy.list_renderings import KEPT, ListRenderings
 from pyproxy.listing import body_in
+from pyproxy.lists_folder import sweep
 from pyproxy.simple_api import Kind
 
 
@@ -29,7 +32,7 @@ def named(folder: Path, *names: str) -> Names:
 
 
 async def test_get__folder_that_lost_a_file__is_rendered_again(tmp_path: Path) -> None:
-    lists = ListRenderings(tmp_path)
+    lists = ListRenderings(tmp_path, alone().turns)
     names = {"up": named(tmp_path, "alpha")}
     first = await lists.get(names, patience=30)
     body_in(first.folder, Kind.HTML, "zstd").unlink()
@@ -41,9 +44,9 @@ async def test_get__folder_that_lost_a_file__is_rendered_again(tmp_path: Path) -
 
 async def test_digest__of_another_format__is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"up": named(tmp_path, "alpha")}
-    first = await ListRenderings(tmp_path).get(names, patience=30)
+    first = await ListRenderings(tmp_path, alone().turns).get(names, patience=30)
     monkeypatch.setattr(module, "FORMAT", "another")
-    second = await ListRenderings(tmp_path).get(names, patience=30)
+    second = await ListRenderings(tmp_path, alone().turns).get(names, patience=30)
     assert first.digest != second.digest
 
 
@@ -51,7 +54,7 @@ async def test_sweep__a_list_in_use__outlives_those_rendered_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEPT", 2)
-    lists = ListRenderings(tmp_path)
+    lists = ListRenderings(tmp_path, alone().turns)
     used, other, third = ({"up": named(tmp_path, name)} for name in ("alpha", "beta", "gamma"))
     first, second = await lists.get(used, patience=30), await lists.get(other, patience=30)
     for age, found in ((200, first), (100, second)):
@@ -67,7 +70,7 @@ async def test_remove__killed_halfway__leaves_no_folder_under_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {"up": named(tmp_path, "alpha")}
-    rendered = await ListRenderings(tmp_path).get(names, patience=30)
+    rendered = await ListRenderings(tmp_path, alone().turns).get(names, patience=30)
 
     def killed(path: Path) -> None:
         assert path != rendered.folder
@@ -75,14 +78,14 @@ async def test_remove__killed_halfway__leaves_no_folder_under_its_name(
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
-        module._remove(rendered.folder)
+        lists_folder.remove(rendered.folder)
     assert not rendered.folder.exists()
     sweep(tmp_path, ["up"])
     assert [path.suffix for path in inside(tmp_path)] == [".names"]
 
 
 async def test_start__what_a_killed_daemon_left__is_removed_and_the_rest_kept(tmp_path: Path) -> None:
-    kept = await ListRenderings(tmp_path).get({"up": named(tmp_path, "alpha")}, patience=30)
+    kept = await ListRenderings(tmp_path, alone().turns).get({"up": named(tmp_path, "alpha")}, patience=30)
     before = inside(tmp_path)
     broken = tmp_path / f"rendered-{'0' * 32}"
     shutil.copytree(kept.folder, broken)

@@ -64,6 +64,11 @@ class Listen:
     def __str__(self) -> str:
         return netloc(self.host, self.port)
 
+    @property
+    def where(self) -> tuple[str, int]:
+        """As a socket is bound."""
+        return self.host, self.port
+
 
 @dataclass(frozen=True, slots=True)
 class UnixListen:
@@ -73,6 +78,11 @@ class UnixListen:
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
+
+    @property
+    def where(self) -> Path:
+        """As a socket is bound."""
+        return self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pyproxy.config import addresses, values
 from pyproxy.config.addresses import Address, Listen, UnixListen
+from pyproxy.config.cores import cores
 from pyproxy.config.distributions import KEYS as DISTRIBUTION_KEYS
 from pyproxy.config.distributions import read_distributions
 from pyproxy.config.guards import KEYS as GUARD_KEYS
@@ -18,7 +19,7 @@ from pyproxy.config.reading import Files
 from pyproxy.config.remotes import FILTER_KEYS, Fallback, read_remotes
 from pyproxy.config.remotes import KEYS as REMOTE_KEYS
 from pyproxy.config.repositories import read_repositories
-from pyproxy.config.section import NOT_SUPPORTED, Mistakes, Section, as_mapping
+from pyproxy.config.section import Mistakes, Section, as_mapping
 from pyproxy.config.settings import Config, Flags, ServerConfig, Stamp, StorageConfig
 from pyproxy.config.values import Wrong
 from pyproxy.errors import ConfigError
@@ -33,6 +34,7 @@ _SYSTEM = Path("/etc/pyproxy")
 _FILE = "pyproxy.yaml"
 
 _MAIN = "main"
+_MOST_WORKERS = 1024
 """The distribution, and its repository, of a file that declares none."""
 
 _SECTIONS = ("server", "storage", "remotes", "repositories", "guards", "distributions")
@@ -236,11 +238,7 @@ def _of(repositories: tuple[str, ...]) -> str | None:
 
 def _workers(raw: object) -> int:
     given = int(raw) if isinstance(raw, str) and raw.isascii() and raw.isdecimal() else raw
-    if given == "auto":
-        raise Wrong(NOT_SUPPORTED)
-    if values.whole(1, 1024)(given) != 1:
-        raise Wrong(NOT_SUPPORTED)
-    return 1
+    return min(_MOST_WORKERS, cores()) if given == "auto" else values.whole(1, _MOST_WORKERS)(given)
 
 
 def _xdg(env: Mapping[str, str], name: str, default: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -21,9 +20,7 @@ NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 async def metrics(exchange: Exchange) -> web.StreamResponse:
     """`/metrics`: Prometheus' text format."""
-    # With fifty distributions it takes 80 ms.
-    text = await asyncio.to_thread(exchange.site.exposition)
-    return _answer(text, CONTENT_TYPE)
+    return _answer(await exchange.site.exposition(), CONTENT_TYPE)
 
 
 async def health(_: Exchange) -> web.StreamResponse:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -14,9 +15,11 @@ from pyproxy.arrival import Arrival, Landed, Promise, Room
 from pyproxy.arrivals import Arrivals
 from pyproxy.digests import checkable
 from pyproxy.errors import BlobDamaged, NotCached, StoreTrouble
+from pyproxy.fellows import Shared
 from pyproxy.index.protocol import Content, Facts, FileRef, etag_of
 from pyproxy.metrics import Result
 from pyproxy.model import File, ProjectName, Sha256
+from pyproxy.shared_arrival import SharedArrival, Sharing
 from pyproxy.storage.blobs import Blobs, Temp
 from pyproxy.storage.cache import BlobCache, OpenBlob
 from pyproxy.storage.records import FileRecord, file_key
@@ -44,6 +47,7 @@ class Archives:
         offline: bool,
         retries: int,
         executor: Executor,
+        shared: Shared | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.offline = offline
@@ -57,6 +61,7 @@ class Archives:
         self._netloc = rest.partition("/")[0]
         self._retries = retries
         self._executor = executor
+        self._shared = shared
         self._clock = clock
 
     async def facts(self, project: ProjectName, file: File, *, size: bool) -> Facts:
@@ -88,20 +93,27 @@ class Archives:
         """The file on its way, shared with all who ask for it. Raises NotCached."""
         if self.offline:
             raise self.not_cached(file.filename)
-        key = self.key(file)
-        return self._arrivals.join(
-            # What was promised of a download that has begun is not what a newer page promises.
-            f"{key} {verified_as(file)} {file.size}",
-            lambda: Arrival(
-                file.filename,
-                self._name,
-                Promise(file.hashes, file.size),
-                lambda start, if_range: self._upstream.stream(file.url, start=start, if_range=if_range),
-                _Shelf(self._cache, self._blobs, key, lambda digest, size: self.record(project, file, digest, size)),
-                keep=self._keep,
-                retries=self._retries,
-                executor=self._executor,
+        # What was promised of a download that has begun is not what a newer page promises.
+        key = f"{self.key(file)} {verified_as(file)} {file.size}"
+        return self._arrivals.join(key, lambda: self._begun(key, project, file))
+
+    def _begun(self, key: str, project: ProjectName, file: File) -> Arrival:
+        """The download, shared with the other workers where there are some."""
+        make: Callable[..., Arrival] = Arrival
+        if self._shared is not None:
+            stored = partial(self.stored, project, file)
+            make = partial(SharedArrival, sharing=Sharing(self._shared, f"file {key}", self._blobs.tmp, stored))
+        return make(
+            file.filename,
+            self._name,
+            Promise(file.hashes, file.size),
+            lambda start, if_range: self._upstream.stream(file.url, start=start, if_range=if_range),
+            _Shelf(
+                self._cache, self._blobs, self.key(file), lambda digest, size: self.record(project, file, digest, size)
             ),
+            keep=self._keep,
+            retries=self._retries,
+            executor=self._executor,
         )
 
     async def stored(self, project: ProjectName, file: File) -> OpenBlob | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -20,8 +21,9 @@ from pyproxy.errors import (
     RemoteFailed,
     Withheld,
 )
+from pyproxy.fellows import Fellows
 from pyproxy.freshness import Have, Rules, Verdict, decide
-from pyproxy.index.keeper import Copy, Fetched, Keeper
+from pyproxy.index.keeper import Ask, Copy, Fetched, Keeper
 from pyproxy.index.lists import RemoteList
 from pyproxy.index.protocol import Details, FileRef, Names, OfferedFile, Served
 from pyproxy.index.remote_details import RemoteDetails
@@ -69,9 +71,12 @@ class CachedIndex:
         linker: Linker,
         executor: Executor,
         dropped: Callable[[int], None],
+        fellows: Fellows,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
+        self._turns = fellows.turns
+        self._changes = fellows.changes
         self._upstream = upstream
         self._keeper = keeper
         self._files = files
@@ -84,7 +89,7 @@ class CachedIndex:
         self._dropped = dropped
         self._clock = clock
         self._shelf = Shelf()
-        self._stored = StoredPages(records, name=name, origin=origin, executor=executor)
+        self._stored = StoredPages(records, name=name, origin=origin, executor=executor, changes=fellows.changes)
         self._missing: OrderedDict[ProjectName, float] = OrderedDict()
 
     async def projects(self) -> Served[Mapping[str, Names]]:
@@ -104,7 +109,7 @@ class CachedIndex:
                 await self._refuse_quarantined(project, held)
                 # A link names the same bytes for ever, so a page past its ttl serves; it is confirmed behind.
                 copy = Copy(held, held.head.fetched_at)
-                self._keeper.refresh_behind(project, _page_of(project), copy, partial(self._fetch, project))
+                self._keeper.refresh_behind(project, _page_of(project), copy, self._fetching(project, copy))
                 return self._files.offer(project, file)
         if (known := self._files.kept(ref)) is not None:
             if (held := await self._held(known.project)) is not None:
@@ -164,13 +169,15 @@ class CachedIndex:
         if held is None and self._is_missing(project):
             raise self._unknown(project)
         copy = Copy(held, held.head.fetched_at) if held is not None else None
-        served = await self._keeper.get(project, _page_of(project), copy, partial(self._fetch, project), anew=anew)
+        served = await self._keeper.get(project, _page_of(project), copy, self._fetching(project, copy), anew=anew)
         return Served(self._current(project, served.value), served.result, served.fresh_for)
 
     async def _held(self, project: ProjectName) -> Held | None:
-        if project in self._missing:
+        if project in self._missing and not self._is_back(project):
             return None  # whatever may still lie in the store
         held = self._shelf.get(project)
+        if held is not None and held.seen != self._changes.stamp:
+            held = await self._noticed(project, held)
         if held is None:
             stored = await self._stored.load(project)
             if stored is None or project in self._missing:
@@ -181,6 +188,41 @@ class CachedIndex:
                 held = stored
                 self._shelf.put(project, held)
         return self._current(project, held)
+
+    def _is_back(self, project: ProjectName) -> bool:
+        """Whether another worker has found a page that was missing here."""
+        if not self._changes.shared:
+            return False
+        head = self._stored.head(project)
+        if head is None or head.fetched_at <= self._missing[project]:
+            return False
+        del self._missing[project]
+        return True
+
+    async def _noticed(self, project: ProjectName, held: Held) -> Held | None:
+        """The page as another worker may have left it: fetched anew, confirmed, or gone. None where it is gone."""
+        held.seen = self._changes.stamp  # before the look: what changes meanwhile is looked at again
+        head = self._stored.head(project)
+        if head is None:
+            if not held.head.version or self._stored.is_writing(project):
+                return held  # not stored yet, or never to be, as the disk refuses it
+            self._shelf.drop(project)
+            return None
+        if head.fetched_at <= held.head.fetched_at:
+            return held
+        if head.version == held.head.version:
+            held.head = head
+            return held
+        newer = await self._stored.load(project)
+        now = self._shelf.get(project)
+        if newer is None or now is not held:
+            return now  # somebody here has put another there while the page was unpacked
+        if newer.raw == held.raw:
+            held.head = newer.head
+            return held
+        newer.seen = held.seen
+        self._shelf.put(project, newer)
+        return newer
 
     def _current(self, project: ProjectName, held: Held) -> Held:
         """The page with all that was learned of its wheels' metadata since it was fetched."""
@@ -200,8 +242,25 @@ class CachedIndex:
 
     # ------------------------------------------------------------------ asking the remote
 
-    async def _fetch(self, project: ProjectName, deadline: float) -> Fetched[Held]:
-        held = await self._held(project)
+    def _fetching(self, project: ProjectName, copy: Copy[Held] | None) -> Ask[Held]:
+        return partial(self._fetch, project, -math.inf if copy is None else copy.fetched_at)
+
+    async def _fetch(self, project: ProjectName, since: float, deadline: float) -> Fetched[Held]:
+        """One worker asks, the others wait for what it stores. `since`: when what is known was fetched."""
+        try:
+            turn = await self._turns.take(f"page {self.name} {self._origin} {project}", until=deadline)
+        except TimeoutError:
+            raise RemoteFailed(self.name, "another worker waits for its answer") from None
+        try:
+            held = await self._held(project)
+            if held is not None and held.head.fetched_at > since:
+                return Fetched(Copy(held, held.head.fetched_at), "miss")
+            return await self._asked(project, held, deadline)
+        finally:
+            # Not before it is stored: who has the next turn looks there.
+            self._stored.then(project, turn.release)
+
+    async def _asked(self, project: ProjectName, held: Held | None, deadline: float) -> Fetched[Held]:
         validators = Validators() if held is None else Validators(held.head.etag, held.head.last_modified)
         answer = await self._upstream.page(project, validators, deadline=deadline)
         now = self._clock()

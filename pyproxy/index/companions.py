@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pyproxy.digests import agrees
 from pyproxy.errors import FileUnknown, MetadataUnreadable, RemoteFailed, StoreTrouble
+from pyproxy.fellows import Turns
 from pyproxy.index.archives import Archives, lasting, verified_as
 from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.patience import PATIENCE, time_left
@@ -19,6 +20,7 @@ from pyproxy.index.protocol import Content, Document, Served, etag_of
 from pyproxy.index.range_metadata import metadata_from_remote
 from pyproxy.model import File, Filename, ProjectName, Sha256
 from pyproxy.singleflight import Flights
+from pyproxy.storage.cache import OpenBlob
 from pyproxy.storage.records import FileRecord, Records
 from pyproxy.upstream import Kind, SmallFound, Upstream, Validators
 from pyproxy.wheel import metadata_in
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 
 METADATA_LIMIT = 4 * 1024 * 1024
 SIGNATURE_LIMIT = 64 * 1024
+WAIT = 60.0
+"""Seconds that one worker waits for another to find something: it may be at a whole wheel."""
+
 WHOLE_WHEEL = 64 * 1024
 """Wheels up to this many bytes are fetched whole for their metadata: their tail would be all of them."""
 
@@ -57,7 +62,9 @@ class Companions:
         name: str,
         executor: Executor,
         joined: Callable[[], None],
+        turns: Turns,
     ) -> None:
+        self._turns = turns
         self._upstream = upstream
         self._records = records
         self._archives = archives
@@ -107,16 +114,36 @@ class Companions:
         lasts: bool,
     ) -> Content:
         """What is stored under `key` for just this file, where that `fits`; else what one flight for all finds."""
-        record = self._archives.find(key)
-        if record is not None and record.verified == verified_as(file) and fits(record):
-            blob = await self._archives.opened(record)
-            if blob is not None:
-                return Content("hit", etag_of(record.digest), lasts, blob=blob)
+        blob = await self._stored(key, file, fits)
+        if blob is not None:
+            return Content("hit", etag_of(blob.digest), lasts, blob=blob)
         try:
-            found = await self._flights.wait(f"{key} {verified_as(file)}", find, patience=time_left())
+            found = await self._flights.wait(
+                f"{key} {verified_as(file)}", lambda: self._once(key, file, fits, find), patience=time_left()
+            )
         except TimeoutError:
             raise RemoteFailed(self._name, f"no answer within {PATIENCE:g} s") from None
         return Content("miss", etag_of(found.digest), lasts, body=found.body)
+
+    async def _stored(self, key: str, file: File, fits: Callable[[FileRecord], bool]) -> OpenBlob | None:
+        record = self._archives.find(key)
+        if record is None or record.verified != verified_as(file) or not fits(record):
+            return None
+        return await self._archives.opened(record)
+
+    async def _once(
+        self, key: str, file: File, fits: Callable[[FileRecord], bool], find: Callable[[], Awaitable[_Found]]
+    ) -> _Found:
+        """One worker finds it, the others wait for what it stores."""
+        try:
+            turn = await self._turns.take(f"beside {key} {verified_as(file)}", until=_now() + WAIT)
+        except TimeoutError:
+            raise RemoteFailed(self._name, "another worker waits for its answer") from None
+        try:
+            blob = await self._stored(key, file, fits)
+            return await find() if blob is None else _read(blob)
+        finally:
+            turn.release()
 
     # ------------------------------------------------------------------ core metadata
 
@@ -227,7 +254,7 @@ class Companions:
             f"{path}{ending}{mark}{query}",
             kind=kind,
             limit=limit,
-            deadline=asyncio.get_running_loop().time() + PATIENCE,
+            deadline=_now() + PATIENCE,
             validators=Validators(),
         )
         return answer.body if isinstance(answer, SmallFound) else None
@@ -239,3 +266,17 @@ class Companions:
         except StoreTrouble as exc:
             log.warning("a companion of %s was served but not kept: %s", file.filename, exc)
         return digest
+
+
+def _read(blob: OpenBlob) -> _Found:
+    """A companion out of the store: a few KiB."""
+    try:
+        return _Found(os.pread(blob.fd, blob.size, 0), blob.digest)
+    except OSError as exc:
+        raise StoreTrouble(f"cannot read a blob: {exc.strerror}") from exc
+    finally:
+        blob.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

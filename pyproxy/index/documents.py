@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from pyproxy.errors import ContentWrong, FileUnknown, StoreTrouble
+from pyproxy.errors import ContentWrong, FileUnknown, RemoteFailed, StoreTrouble
+from pyproxy.fellows import Turns
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.protocol import Document, Served
 from pyproxy.metrics import Result
@@ -36,6 +37,7 @@ class RemoteDocuments:
         *,
         name: str,
         kind: Kind,
+        turns: Turns,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._upstream = upstream
@@ -43,6 +45,7 @@ class RemoteDocuments:
         self._keeper = keeper
         self._name = name
         self._kind = kind
+        self._turns = turns
         self._clock = clock
 
     async def get(self, url: str, what: str) -> Served[Document]:
@@ -58,6 +61,20 @@ class RemoteDocuments:
         await self._keeper.close()
 
     async def _fetch(self, url: str, what: str, old: DocRecord | None, deadline: float) -> Fetched[Document]:
+        """One worker asks, the others wait for what it stores."""
+        try:
+            turn = await self._turns.take(f"{self._kind} {self._name} {url}", until=deadline)
+        except TimeoutError:
+            raise RemoteFailed(self._name, "another worker waits for its answer") from None
+        try:
+            found = self._records.doc(self._name, self._kind, url)
+            if found is not None and (old is None or found.fetched_at > old.fetched_at):
+                return Fetched(Copy(Document(found.body, found.content_type), found.fetched_at), "miss")
+            return await self._asked(url, what, old, deadline)
+        finally:
+            turn.release()
+
+    async def _asked(self, url: str, what: str, old: DocRecord | None, deadline: float) -> Fetched[Document]:
         validators = Validators() if old is None else Validators(old.etag, old.last_modified)
         answer = await self._upstream.small(url, kind=self._kind, limit=LIMIT, deadline=deadline, validators=validators)
         now = self._clock()

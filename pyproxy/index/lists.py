@@ -12,6 +12,7 @@ from pathlib import Path
 import aiofiles.os
 
 from pyproxy.errors import PageUnreadable, ProjectUnknown, RemoteFailed, StoreTrouble
+from pyproxy.fellows import Turns
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.protocol import Names, Served
 from pyproxy.listing import SHORT, names_file, parse_list
@@ -35,6 +36,7 @@ class RemoteList:
         name: str,
         origin: str,
         folder: Path,
+        turns: Turns,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._upstream = upstream
@@ -43,26 +45,44 @@ class RemoteList:
         self._name = name
         self._origin = origin
         self._folder = folder
+        self._turns = turns
         self._clock = clock
 
     async def get(self) -> Served[Names]:
         """Raises ProjectUnknown where the remote has no list, RemoteFailed, NotCached."""
-        record = self._records.doc(self._name, KIND, "")
-        copy = None
-        if record is not None and record.url == self._origin:
-            names = self._names(record.body.decode())
-            if names.path.exists():
-                copy = Copy(names, record.fetched_at)
-        old = record if copy is not None else None
+        old, copy = self._kept()
         return await self._keeper.get(KIND, "the list of projects", copy, lambda deadline: self._fetch(old, deadline))
 
     async def close(self) -> None:
         await self._keeper.close()
 
+    def _kept(self) -> tuple[DocRecord | None, Copy[Names] | None]:
+        """What is stored, where its file is there too."""
+        record = self._records.doc(self._name, KIND, "")
+        if record is not None and record.url == self._origin:
+            names = self._names(record.body.decode())
+            if names.path.exists():
+                return record, Copy(names, record.fetched_at)
+        return None, None
+
     def _names(self, digest: str) -> Names:
         return Names(names_file(self._folder, self._name, digest), digest)
 
     async def _fetch(self, old: DocRecord | None, deadline: float) -> Fetched[Names]:
+        """One worker asks, the others wait for what it stores."""
+        try:
+            turn = await self._turns.take(f"{KIND} {self._name} {self._origin}", until=deadline)
+        except TimeoutError:
+            raise RemoteFailed(self._name, "another worker waits for its answer") from None
+        try:
+            record, copy = self._kept()
+            if record is not None and copy is not None and (old is None or record.fetched_at > old.fetched_at):
+                return Fetched(copy, "miss")
+            return await self._asked(old, deadline)
+        finally:
+            turn.release()
+
+    async def _asked(self, old: DocRecord | None, deadline: float) -> Fetched[Names]:
         validators = Validators() if old is None else Validators(old.etag, old.last_modified)
         # Of this fetch alone: after a reload the remote of the old configuration may be at its list still.
         raw = self._folder / f"{self._name}.{secrets.token_hex(8)}.raw"

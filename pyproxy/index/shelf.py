@@ -28,6 +28,8 @@ class Held:
     """As it is served: with the digests of core metadata that were found out here."""
     learned: int
     """The version of those findings when `page` was made."""
+    seen: bytes = b""
+    """The stamp of `Changes` when it was last compared with what is stored."""
     _digests: Mapping[Filename, Sha256] = field(default_factory=dict, repr=False)
     """Those findings."""
     _links: dict[str, File] | None = field(default=None, repr=False)

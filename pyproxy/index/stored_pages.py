@@ -11,9 +11,10 @@ from typing import TypeVar
 import msgspec
 
 from pyproxy.errors import BlobDamaged, StoreTrouble
+from pyproxy.fellows import Changes
 from pyproxy.index.shelf import Held
 from pyproxy.model import ProjectName
-from pyproxy.storage.records import Learned, Records, pack_page, unpack_page
+from pyproxy.storage.records import Learned, PageHead, Records, pack_page, unpack_page
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,8 +29,9 @@ class StoredPages:
     The writes of one project go one after the other. `origin` is as CachedIndex has it.
     """
 
-    def __init__(self, records: Records, *, name: str, origin: str, executor: Executor) -> None:
+    def __init__(self, records: Records, *, name: str, origin: str, executor: Executor, changes: Changes) -> None:
         self._records = records
+        self._changes = changes
         self._name = name
         self._origin = origin
         self._executor = executor
@@ -50,6 +52,15 @@ class StoredPages:
             return None
         return Held(head, page, page, learned=0)
 
+    def head(self, project: ProjectName) -> PageHead | None:
+        """What is stored of the page beside its contents. Raises StoreTrouble."""
+        head = self._records.page_head(self._name, project)
+        return None if head is None or head.url != self._origin else head
+
+    def is_writing(self, project: ProjectName) -> bool:
+        """Whether a write of this process is under way, so that what is stored is not the last word."""
+        return project in self._writing
+
     def learned(self, project: ProjectName) -> Learned:
         return self._records.learned(self._name, project)
 
@@ -60,6 +71,14 @@ class StoredPages:
     async def forget(self, project: ProjectName) -> None:
         """Drops the page, after all that is being written of it. Waited for, so that nobody finds it there later."""
         await self._drop(project)
+
+    def then(self, project: ProjectName, call: Callable[[], None]) -> None:
+        """Calls once all that was kept of the project until now is written, or could not be."""
+        writing = self._writing.get(project)
+        if writing is None:
+            call()
+        else:
+            writing.add_done_callback(lambda _: call())
 
     async def settled(self) -> None:
         """Returns once all is written."""
@@ -75,6 +94,7 @@ class StoredPages:
         if body is None and (stored is None or stored.version != head.version):
             # Another body has been stored since, or none is any more: the head is not about that one.
             stored = await self._records.put_page(self._name, project, head, await self._packed(held))
+        self._changes.note()
         if stored is not None:
             held.head = msgspec.structs.replace(held.head, version=stored.version)
 
@@ -88,6 +108,7 @@ class StoredPages:
             head = self._records.page_head(self._name, project)
             if head is not None and version in (None, head.version):
                 await self._records.drop_page(self._name, project)
+                self._changes.note()
 
         # Not cancelled with who waits: the write after it relies on its order.
         await asyncio.wait([self._behind(project, drop, "is out of date and stays stored")])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import select
 import time
 from typing import Literal, TypeAlias, get_args
 
@@ -50,8 +51,10 @@ class _State:
     access = False
 
 
-def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2) -> None:
+def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2, shared: bool = False) -> None:
     """Sends the lines of every logger to `fd`; those of other libraries from warning on.
+
+    `shared`: other processes write to `fd` too, so lines are written in pieces that a pipe keeps together.
 
     May be called again, to change the format or the level. Raises ValueError for a word it does not know.
     """
@@ -60,7 +63,7 @@ def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2) ->
     if level not in get_args(Level):
         raise ValueError(f"no log level {level!r}")
     shutdown()
-    sink = Sink(fd, as_json if log_format == "json" else as_text)
+    sink = Sink(fd, as_json if log_format == "json" else as_text, piece=select.PIPE_BUF if shared else None)
     root = logging.getLogger()
     root.addHandler(_Handler(sink))
     root.setLevel(max(logging.WARNING, _number(level)))

@@ -19,10 +19,14 @@ _NAP = 0.02  # seconds between two writes while lines keep coming: one call to t
 
 
 class Sink:
-    """A bounded queue of lines and the thread that writes them to a descriptor."""
+    """A bounded queue of lines and the thread that writes them to a descriptor.
 
-    def __init__(self, fd: int, render: Callable[[Line], str], *, limit: int = QUEUE) -> None:
+    With a `piece` no write has more bytes than that, and none but the longest lines are broken over two.
+    """
+
+    def __init__(self, fd: int, render: Callable[[Line], str], *, limit: int = QUEUE, piece: int | None = None) -> None:
         self._fd = fd
+        self._piece = piece
         self._render = render
         self._limit = limit
         self._queue: deque[Line] = deque()  # appended to by everybody, taken from by the thread
@@ -85,7 +89,7 @@ class Sink:
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self._fd, view) :]
+                view = view[os.write(self._fd, self._next(data, view)) :]
             except BlockingIOError:
                 # Somebody who shares the descriptor (a terminal, say) made it non-blocking.
                 select.select([], [self._fd], [], 1.0)
@@ -95,3 +99,11 @@ class Sink:
                 self.dropped += lost
                 self._told += lost
                 return
+
+    def _next(self, data: bytes, view: memoryview) -> memoryview:
+        """What is written at once of the end of the data that is left."""
+        if self._piece is None or len(view) <= self._piece:
+            return view
+        start = len(data) - len(view)
+        end = data.rfind(b"\n", start, start + self._piece) + 1
+        return view[: end - start] if end > start else view[: self._piece]

@@ -1,7 +1,7 @@
 """The cache of remote blobs: bounded in bytes, least recently used out first, its account exact.
 
-What is committed stands in the index alone, where every process sees it; in memory are only the reservations and
-the uses not yet written down.
+What is committed stands in the index alone, where every process sees it; in memory are only the reservations, which
+the workers of a daemon tell each other, and the uses not yet written down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyproxy.storage.blobs import Blobs, Temp, close
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import translated
 from pyproxy.storage.records import Records
-from pyproxy.storage.room import Reservation, Room
+from pyproxy.storage.room import Reservation, Room, Tell
 from pyproxy.storage.rows import BlobRow, FileRecord, Total
 from pyproxy.storage.stock import Stock
 from pyproxy.storage.uses import Uses
@@ -107,6 +107,10 @@ class BlobCache:
     @on_evicted.setter
     def on_evicted(self, told: Callable[[int], None]) -> None:
         self.stock.on_evicted = told
+
+    def share(self, tell: Tell) -> None:
+        """Counts reservations together with other workers (`Room.share`)."""
+        self._room.share(tell)
 
     @translated
     def total(self) -> Total:

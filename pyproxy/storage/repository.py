@@ -233,6 +233,14 @@ class Repositories(LocalReading):
         while not self._order.done:
             await self._run(lambda: self._order.work(seconds=_SLICE_SECONDS))
 
+    async def disturbed(self) -> None:
+        """Another process has died in the store: sweeps its temporary files, and has `reconcile` look anew.
+
+        For who holds the lock on the data folder. Raises StoreTrouble.
+        """
+        await self._run(self._blobs.sweep)
+        self._order = PuttingInOrder(self._sweep, self._catching_up, needed=True)
+
     def verify(self, *, mend: bool = True) -> Iterator[Finding]:
         """Everything that is wrong, as it is found: every row is checked and every blob read. Blocking.
 

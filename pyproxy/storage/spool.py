@@ -17,16 +17,19 @@ WINDOW = 8 * 1024 * 1024
 
 
 class Spool:
-    """Written by one task; read by many, through `fd` below `on_disk` and through `read` above."""
+    """Written by one task; read by many, through `fd` below `on_disk` and through `read` above.
 
-    def __init__(self, temp: Temp | None) -> None:
+    With an `fd` (taken over) and no temp it is a file that somebody else writes, or has written.
+    """
+
+    def __init__(self, temp: Temp | None, *, fd: int = -1) -> None:
         """Raises StoreTrouble where there are no descriptors left."""
         self.temp = temp
         self.size = 0
         self.on_disk = 0
         # A descriptor of our own: the temp file is closed when it becomes a blob, readers go on.
         try:
-            self.fd = os.dup(temp.fd) if temp is not None else -1
+            self.fd = os.dup(temp.fd) if temp is not None else fd
         except OSError as exc:
             raise StoreTrouble(f"cannot read a temporary file: {exc.strerror}") from exc
         self._closed = False
@@ -35,7 +38,7 @@ class Spool:
 
     @property
     def whole_on_disk(self) -> bool:
-        return self.temp is not None and self.on_disk == self.size
+        return self.fd >= 0 and self.on_disk == self.size
 
     @property
     def crowded(self) -> bool:

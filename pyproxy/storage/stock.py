@@ -120,7 +120,7 @@ class Stock:
             raise _Vanished(f"blob {digest} was taken away while it was stored")
         old = self._ledger.blob(txn, digest)
         total = self._ledger.total(txn).size - (old.size if old is not None else 0)
-        # Each process knows its own reservations alone; what they promised too much together ends here.
+        # The command line counts with nobody: what was promised too much together ends here.
         excess = total + record.size - self._room.limit
         evicted = self._drop_oldest(txn, excess)
         if sum(size for _, size in evicted) < excess:
@@ -154,7 +154,7 @@ class Stock:
 
     def shrink(self) -> int:
         """Evicts until committed and reserved bytes are within the limit; how many bytes went."""
-        return self._evict(lambda total: total.size + self._room.reserved - self._room.limit)
+        return self._evict(lambda total: total.size + self._room.reserved_by_all - self._room.limit)
 
     def shrink_to(self, nbytes: int) -> int:
         """Evicts until at most so many bytes are committed; how many bytes went."""

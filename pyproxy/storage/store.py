@@ -94,6 +94,16 @@ class Store:
             await self.cache.run(lambda: self.reconciliation.work(seconds=_SLICE_SECONDS))
         return self.reconciliation.drift
 
+    async def disturbed(self) -> None:
+        """Another process has died in the store: sweeps its temporary files, and has `reconcile` compare all anew.
+
+        For who holds the lock. Raises StoreTrouble.
+        """
+        await self.cache.run(lambda: _sweep(self.blobs))
+        translated(self.records.env.reader_check)()
+        self.cache.stock.untidy = False  # whatever was left over will be found
+        self.reconciliation = recover.Reconciliation(self.audit, self.cache.stock, needed=True)
+
     def close(self) -> None:
         """Finishes what is under way and lets go of the store. Blocking. Does nothing the second time."""
         if self._closed:

@@ -8,9 +8,9 @@ the connection is then cut.
 
 from __future__ import annotations
 
+from pyproxy.binding import Where
 from pyproxy.wire.connection import Connection, Handler
 from pyproxy.wire.limits import Limits
 from pyproxy.wire.listener import Listener
-from pyproxy.wire.sockets import Where
 
 __all__ = ["Connection", "Handler", "Limits", "Listener", "Where"]

@@ -8,7 +8,7 @@ import errno
 import logging
 import select
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,11 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from pyproxy import logs
-from pyproxy.wire import sockets
+from pyproxy import binding, logs
+from pyproxy.binding import Where
 from pyproxy.wire.connection import Connection, Handler
 from pyproxy.wire.limits import Limits, connection_cap
 from pyproxy.wire.request import Request
-from pyproxy.wire.sockets import Where
 
 BACKLOG = 4096
 """Connections that the kernel keeps for us, if `net.core.somaxconn` allows: where those beyond the cap wait."""
@@ -32,6 +31,7 @@ READ_AHEAD = 64 * 1024
 """Bytes of a body that aiohttp takes ahead of its handler; it holds twice as much before it stops reading."""
 
 _BATCH = 64  # connections accepted between two looks at the rest of the world
+_COURTESY = 0.001  # seconds for processes with fewer connections to take one, before this one does
 _PAUSE = 0.2  # seconds before trying again to accept when the process is out of descriptors or memory
 _YIELD = 16  # one in so many idle connections is closed, each sweep, while others wait for a place
 _LAST_WAIT = 5.0  # seconds for connections that were cut to be gone, and for their handlers to end
@@ -106,10 +106,19 @@ def _request(
 class Listener:
     """Listens at one place and has requests answered. Started once, drained once or twice, all on one loop.
 
-    `where` may also be a bound socket, which is then the listener's to close.
+    `where` may also be a bound socket, which is then the listener's to close. With `ahead` it is one that other
+    processes listen at too: told how many connections there are here, it says whether to let others take the next.
     """
 
-    def __init__(self, handler: Handler, where: Where | socket.socket, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        where: Where | socket.socket,
+        *,
+        limits: Limits | None = None,
+        ahead: Callable[[int], bool] | None = None,
+    ) -> None:
+        self._ahead = ahead
         self._handler = handler
         self._where = where
         self._limits = limits or Limits()
@@ -118,7 +127,7 @@ class Listener:
         """Set when accepting has ended though nobody asked for it."""
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
-        self._file: sockets.UnixFile | None = None
+        self._file: binding.UnixFile | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._breathless = False  # accepting fails, and that was logged
@@ -129,9 +138,9 @@ class Listener:
         if isinstance(self._where, socket.socket):
             self._socket = self._where
         elif isinstance(self._where, Path):
-            self._socket, self._file = sockets.bind_unix(self._where)
+            self._socket, self._file = binding.bind_unix(self._where)
         else:
-            self._socket = await sockets.bind_tcp(*self._where)
+            self._socket = await binding.bind_tcp(*self._where)
         self._socket.settimeout(0)
         self._socket.listen(BACKLOG)
         self._server = _Server(self._handler, self._limits, loop)
@@ -215,6 +224,8 @@ class Listener:
                 await server.changed.wait()
             # Not loop.sock_accept: cancelled between accepting and returning, it would lose the connection, open.
             await _readable(loop, listening)
+            if self._ahead is not None and self._ahead(len(server.open)):
+                await asyncio.sleep(_COURTESY)
             try:
                 first = _taken(listening)
             except (BlockingIOError, InterruptedError):
@@ -223,7 +234,8 @@ class Listener:
                 await self._take_breath(exc)
                 continue
             self._breathless = False
-            batch = [first, *_more(listening, min(_BATCH, self._cap - len(server.open)) - 1)]
+            most = _BATCH if self._ahead is None else 1
+            batch = [first, *_more(listening, min(most, self._cap - len(server.open)) - 1)]
             admitting = asyncio.gather(*(self._admit(sock, server) for sock in batch))
             try:
                 await asyncio.shield(admitting)

@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pyproxy.app import CannotListen, serve
+from pyproxy.app import serve
+from pyproxy.binding import CannotListen
 from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.storage.blobs import Temp
 from tests.daemon import (

@@ -1,0 +1,68 @@
+"""What the workers of one daemon know of each other: whose turn it is, what has changed, what is on its way.
+
+A worker without fellows has the same, and none of it costs anything: `alone()`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyproxy.fellows.board import Board, Column
+from pyproxy.fellows.changes import Changes, OwnChanges, SharedChanges
+from pyproxy.fellows.downloads import Downloads, Failure, Notice, Slot, State
+from pyproxy.fellows.shares import Shares
+from pyproxy.fellows.turns import FreeTurns, SharedTurns, Turn, Turns
+
+__all__ = [
+    "Board",
+    "Changes",
+    "Column",
+    "Downloads",
+    "Failure",
+    "Fellows",
+    "Notice",
+    "OwnChanges",
+    "Shared",
+    "Shares",
+    "Slot",
+    "State",
+    "Turn",
+    "Turns",
+    "alone",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What only a worker with fellows has."""
+
+    turns: SharedTurns
+    downloads: Downloads
+    shares: Shares
+
+
+@dataclass(frozen=True, slots=True)
+class Fellows:
+    """`count`: how many workers there are, this one included."""
+
+    count: int
+    turns: Turns
+    changes: Changes
+    shared: Shared | None = None
+
+
+def alone() -> Fellows:
+    """A worker that has no fellows."""
+    return Fellows(1, FreeTurns(), OwnChanges())
+
+
+def fellows(board: Board, index: int, turns: Path) -> Fellows:
+    """One of the workers that have this board and this file of turns. Raises StoreTrouble."""
+    shared = SharedTurns(turns)
+    return Fellows(
+        board.count,
+        shared,
+        SharedChanges(board, index),
+        Shared(shared, Downloads(board, index), Shares(board, index)),
+    )

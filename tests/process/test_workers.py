@@ -1,0 +1,445 @@
+"""Several workers on one port and one store: one fetch, one account, one reload, and one that dies harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.daemon import JSON, Answer, Project, a_wheel, noise, project
+from tests.fakes.faults import Drip, Flip, Gate, Hang, Status
+from tests.fakes.raw_upstream import RawUpstream
+from tests.process.daemons import Process, all_right, daemon, in_order, one_remote, pyproxy, temps_of, until
+
+MIB = 1 << 20
+NAME = "alpha-1.0.tar.gz"
+PATH = f"/pypi/main/files/up/files/{NAME}"
+FOUR = ("--workers", "4")
+THREE = ("--workers", "3")
+TWO = ("--workers", "2")
+
+
+def one_file(up: RawUpstream, size: int, **said: object) -> bytes:
+    made = Project("alpha")
+    data = noise(size)
+    made.add(NAME, data, **said)
+    made.publish(up)
+    return data
+
+
+def workers_of(served: Process) -> list[int]:
+    """The pids of the workers, oldest first."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == served.pid and b"pyproxy.workers" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile
+    return sorted(found)
+
+
+async def connections_to_all(served: Process, count: int = 24) -> list[Answer]:
+    """As many answers at once, each over a connection of its own, so that every worker has some."""
+    return list(await asyncio.gather(*(served.ask("/healthz") for _ in range(count))))
+
+
+async def test_start__four_workers__one_ready_line_and_all_of_them_answer(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *FOUR) as served:
+        assert len(workers_of(served)) == 4
+        assert {answer.status for answer in await connections_to_all(served, 64)} == {200}
+        shares = [connections(pid) for pid in workers_of(served)]
+        assert min(shares) > 0, shares
+        assert max(shares) <= 32, shares
+        assert await served.stop() == 0
+        assert len(served.out) == 1
+        assert "Traceback" not in served.stderr
+
+
+def connections(pid: int) -> int:
+    """Sockets that a process has open."""
+    return sum(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+async def test_workers__key_of_the_file_and_auto(tmp_path: Path) -> None:
+    async with daemon(tmp_path, one_remote("http://127.0.0.1:9/simple/", server={"workers": 2})) as served:
+        assert len(workers_of(served)) == 2
+    (tmp_path / "auto.yaml").write_text(one_remote("http://127.0.0.1:9/simple/", server={"workers": "auto"}))
+    checked = await pyproxy("check", "--config", tmp_path / "auto.yaml")
+
+    found = re.search(r"^  workers: (\d+)$", checked.out, re.MULTILINE)
+    assert found is not None, checked
+    assert 1 <= int(found[1]) <= len(os.sched_getaffinity(0))
+
+
+async def test_unix_socket__all_workers_serve_it_and_its_file_goes_at_the_end(tmp_path: Path) -> None:
+    where = tmp_path / "s.sock"
+    async with (
+        RawUpstream() as up,
+        daemon(tmp_path, one_remote(f"{up.url}simple/"), *TWO, "--listen", f"unix:{where}") as served,
+    ):
+        data = one_file(up, MIB)
+        answers = await asyncio.gather(*(served.file(NAME) for _ in range(20)))
+        assert all_right(answers, [data] * 20)
+        assert up.count(f"/files/{NAME}") == 1
+        assert where.is_socket()
+        assert await served.stop() == 0
+        assert not where.exists()
+
+
+# ---------------------------------------------------------------------- one fetch
+
+
+async def test_herd__200_clients_one_cold_file_4_workers__one_fetch_of_page_and_file(tmp_path: Path) -> None:
+    count = 200
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *FOUR) as served:
+        data = one_file(up, 5 * MIB)
+        answers = await asyncio.gather(*(served.file(NAME) for _ in range(count)))
+
+        assert all_right(answers, [data] * count)
+        assert up.count(f"/files/{NAME}") == 1
+        assert up.count("/simple/alpha/") == 1
+        found = await in_order(served.data)
+        assert (found.blobs, found.size) == (1, len(data))
+        assert await served.metric("pyproxy_requests_total", kind="file") == count
+        assert await served.metric("pyproxy_upstream_requests_total", kind="file") == 1
+        assert await served.metric("pyproxy_cache_bytes") == len(data)
+        assert await served.metric("pyproxy_cache_files") == 1
+
+
+async def test_herd__cold_file_held_up__every_worker_sends_what_has_come(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        data = one_file(up, 4 * MIB)
+        await served.page()
+        up.script(f"/files/{NAME}", Gate(gate, first=MIB))
+        begun: list[bytes] = []
+
+        async def client() -> str:
+            digest = hashlib.sha256()
+            async with served.asking(PATH) as response:
+                first = await response.content.readexactly(MIB // 2)
+                begun.append(first)
+                digest.update(first)
+                async for chunk in response.content.iter_any():
+                    digest.update(chunk)
+            return digest.hexdigest()
+
+        clients = [asyncio.create_task(client()) for _ in range(40)]
+        await until(lambda: len(begun) == 40, "all clients have the beginning")
+        gate.set()
+
+        assert set(await asyncio.gather(*clients)) == {hashlib.sha256(data).hexdigest()}
+        assert up.count(f"/files/{NAME}") == 1
+
+
+async def test_flipped_byte__no_client_of_any_worker_gets_a_whole_body(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        data = one_file(up, 4 * MIB)
+        await served.page()
+        up.script(f"/files/{NAME}", Gate(gate, first=MIB), Flip(at=3 * MIB))
+        clients = [asyncio.create_task(served.file(NAME)) for _ in range(40)]
+        await up.asked(f"/files/{NAME}")
+        await coalesced(served, 36)
+        gate.set()
+        wrong = await asyncio.gather(*clients)
+
+        assert not any(answer.whole and answer.status == 200 and answer.body != data for answer in wrong)
+        assert up.count(f"/files/{NAME}") <= 2
+        assert temps_of(served.data) == ()
+
+
+async def coalesced(served: Process, count: int) -> None:
+    """Returns once so many requests have joined a fetch under way."""
+    async with asyncio.timeout(20):
+        while await served.metric("pyproxy_coalesced_requests_total") < count:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
+
+
+async def test_pages__cold_and_expired_together__one_fetch_each_time(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/", ttl="1s"), *THREE) as served:
+        project(up)
+        for asked in (1, 2):
+            answers = await asyncio.gather(*(served.page() for _ in range(60)))
+            assert {a.status for a in answers} == {200}
+            assert len({a.body for a in answers}) == 1
+            assert up.count("/simple/alpha/") == asked
+            await asyncio.sleep(1.1)  # its ttl, in another process
+
+
+async def test_page__refreshed_by_one_worker__is_served_by_all(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/", ttl="1s"), *THREE) as served:
+        made = project(up)
+        await asyncio.gather(*(served.page() for _ in range(40)))  # every worker has it in memory
+        made.add("alpha-2.0.tar.gz", b"2")
+        made.publish(up, etag='"2"')
+        await asyncio.sleep(1.1)  # its ttl, in another process
+        assert "alpha-2.0.tar.gz" in (await served.page()).text
+        answers = await asyncio.gather(*(served.page() for _ in range(40)))
+
+        assert all("alpha-2.0.tar.gz" in a.text for a in answers)
+        assert up.count("/simple/alpha/") == 2
+
+
+async def test_metadata_and_list__cold__are_fetched_once(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        project(up, payload=noise(300_000))
+        index = {"meta": {"api-version": "1.0"}, "projects": [{"name": f"p{n}"} for n in range(50)]}
+        up.serve("/simple/", json.dumps(index).encode(), content_type=JSON)
+        wheel = "/files/alpha-1.0-py3-none-any.whl"
+        await served.page()
+        found = await asyncio.gather(*(served.ask(f"/pypi/main/files/up{wheel}.metadata") for _ in range(40)))
+        asked = up.count(wheel)
+        lists = await asyncio.gather(*(served.ask("/pypi/main/simple/", Accept=JSON) for _ in range(20)))
+
+        assert {a.status for a in (*found, *lists)} == {200}
+        assert len({a.body for a in found}) == 1
+        assert asked <= 3  # ranges of the wheel's end
+        assert up.count("/simple/") == 1
+
+
+async def test_remote_refuses_a_file__every_worker_says_so(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        one_file(up, MIB)
+        await served.page()
+        up.script(f"/files/{NAME}", Status(500), times=None)
+        answers = await asyncio.gather(*(served.file(NAME) for _ in range(40)))
+
+        assert {a.status for a in answers} == {502}
+
+
+# ---------------------------------------------------------------------- what is local
+
+
+async def test_repo_add__beside_the_daemon__is_served_by_all_workers_at_once(tmp_path: Path) -> None:
+    text = "repositories: {team: {}}\ndistributions:\n  main: {repository: team, default: true}\n"
+    async with daemon(tmp_path, text, *THREE) as served:
+        assert {a.status for a in await asyncio.gather(*(served.page() for _ in range(40)))} == {404}
+        wheel = tmp_path / "alpha-1.0-py3-none-any.whl"
+        wheel.write_bytes(a_wheel())
+        done = await pyproxy("repo", "add", "team", wheel, "--config", served.config, "--data", served.data)
+        assert done.code == 0, done
+        answers = await asyncio.gather(*(served.page() for _ in range(40)))
+
+        assert {a.status for a in answers} == {200}
+        assert all("alpha-1.0" in a.text for a in answers)
+
+
+# ---------------------------------------------------------------------- metrics
+
+
+async def test_metrics__any_worker_gives_the_sum__and_one_that_dies_takes_nothing_away(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        project(up)
+        await asyncio.gather(*(served.page() for _ in range(100)))
+        for _ in range(8):  # whichever worker answers
+            assert await served.metric("pyproxy_requests_total", kind="simple") == 100
+            assert await served.metric("pyproxy_request_seconds_count", kind="simple") == 100
+            assert await served.metric("pyproxy_build_info") == 1
+        os.kill(workers_of(served)[0], signal.SIGKILL)
+        await served.logged("has ended, killed by SIGKILL")
+        await until(lambda: len(workers_of(served)) == 3, "the worker is replaced")
+
+        assert await served.metric("pyproxy_requests_total", kind="simple") == 100
+        assert await served.metric("pyproxy_upstream_requests_total", kind="page") == 1
+
+
+# ---------------------------------------------------------------------- reloading
+
+
+async def test_reload__right_and_wrong__all_workers_together_and_counted_once(tmp_path: Path) -> None:
+    failures = "pyproxy_config_reload_failures_total"
+    async with RawUpstream() as up:
+        url = f"{up.url}simple/"
+        quiet = {"watch_config": False}
+        async with daemon(tmp_path, one_remote(url, server=quiet), *THREE) as served:
+            project(up)
+            served.write(one_remote(url, server=quiet, more="other: {remote: up}\n"))
+            served.signal(signal.SIGHUP)
+            await served.logged("is in force", times=3)
+            answers = await asyncio.gather(*(served.page(base="other") for _ in range(40)))
+            assert {a.status for a in answers} == {200}
+
+            served.write("remotes: {}\ndistributions:\n  main:\n    remot: up\n")
+            served.signal(signal.SIGHUP)
+            assert len(await served.logged("the old one stays in use")) == 1
+            assert await served.metric(failures) == 1
+            answers = await asyncio.gather(*(served.page(base="other") for _ in range(40)))
+            assert {a.status for a in answers} == {200}
+
+            os.kill(workers_of(served)[0], signal.SIGKILL)  # its successor serves what is in force
+            await until(lambda: len(workers_of(served)) == 3, "the worker is replaced")
+            answers = await asyncio.gather(*(served.page(base="other") for _ in range(40)))
+            assert {a.status for a in answers} == {200}
+            assert await served.stop() == 0
+            assert "Traceback" not in served.stderr
+
+
+# ---------------------------------------------------------------------- stopping
+
+
+async def test_sigterm__downloads_in_flight_on_all_workers__are_finished(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        data = one_file(up, 4 * MIB)
+        await served.page()
+        up.script(f"/files/{NAME}", Gate(gate, first=MIB), times=1)
+        clients = [asyncio.create_task(served.file(NAME)) for _ in range(20)]
+        await coalesced(served, 19)
+        served.signal(signal.SIGTERM)
+        await served.logged("stopping")
+        gate.set()
+
+        assert all_right(await asyncio.gather(*clients), [data] * 20)
+        assert await served.ended(within=15) == 0
+        assert temps_of(served.data) == ()
+        assert "Traceback" not in served.stderr
+
+
+async def test_sigterm__a_second_one__cuts_what_is_in_flight(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *TWO) as served:
+        one_file(up, 4 * MIB)
+        await served.page()
+        up.script(f"/files/{NAME}", Hang(at=MIB), times=None)
+        clients = [asyncio.create_task(served.file(NAME)) for _ in range(8)]
+        await coalesced(served, 7)
+        served.signal(signal.SIGTERM)
+        await served.logged("stopping")
+        began = time.monotonic()
+        served.signal(signal.SIGTERM)
+
+        assert await served.ended(within=10) == 0
+        assert time.monotonic() - began < 6
+        answers = await asyncio.gather(*clients, return_exceptions=True)
+        assert not any(isinstance(a, Answer) and a.whole for a in answers)
+        assert temps_of(served.data) == ()
+
+
+async def test_supervisor__killed__takes_its_workers_along_and_the_next_start_is_in_order(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        data = one_file(up, MIB)
+        await served.file(NAME)
+        pids = workers_of(served)
+        await served.kill()
+        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the workers are gone")
+        await served.start()
+
+        assert (await served.file(NAME)).body == data
+        assert up.count(f"/files/{NAME}") == 1
+        await in_order(served.data)
+
+
+async def test_start__address_taken_or_store_in_use__ends_with_a_reason(tmp_path: Path) -> None:
+    text = one_remote("http://127.0.0.1:9/simple/")
+    async with daemon(tmp_path, text, *TWO) as served:
+        common = ("serve", "--config", served.config, *TWO)
+        again = await pyproxy(*common, "--data", served.data, "--listen", "127.0.0.1:0")
+        assert again.code == 1
+        assert "holds the lock" in again.err
+        host = served.url.split("/")[2]
+        other = await pyproxy(*common, "--data", tmp_path / "b", "--listen", host)
+        assert other.code == 1
+        assert f"cannot listen on {host}" in other.err
+
+
+async def test_worker__that_never_starts__ends_the_daemon_with_its_reason(tmp_path: Path) -> None:
+    text = one_remote("http://127.0.0.1:9/simple/")
+    async with daemon(tmp_path, text, *TWO, started=False) as served:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import sys\nif '-m' in sys.orig_argv and 'pyproxy.workers' in sys.orig_argv: sys.exit('no worker today')\n"
+        )
+        served.env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+        await served.spawn()
+        assert await served.ended(within=20) == 1
+        assert re.search(r"pyproxy: worker \d ended 5 times in a row before it was ready", served.stderr)
+
+
+# ---------------------------------------------------------------------- one that dies
+
+CYCLES = "PYPROXY_KILL_CYCLES"
+LIMIT = 8 * MIB
+
+
+async def test_owner_of_a_download__killed__others_go_on_where_it_was(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/", retries=3), *THREE) as served:
+        data = one_file(up, 4 * MIB)
+        await served.page()
+        up.script(f"/files/{NAME}", Gate(gate, first=2 * MIB), times=1)
+        clients = [asyncio.create_task(served.file(NAME)) for _ in range(40)]
+        await coalesced(served, 39)
+        [temp] = temps_of(served.data)
+        owner = int(temp.partition(".")[0])
+        os.kill(owner, signal.SIGKILL)
+        answers = await asyncio.gather(*clients, return_exceptions=True)
+        gate.set()
+
+        whole = [a for a in answers if isinstance(a, Answer) and a.whole]
+        assert len(whole) >= 20  # those of the other workers
+        assert all(a.body == data for a in whole)
+        assert up.count(f"/files/{NAME}") == 2
+        again = [request for request in up.requests if request.path == f"/files/{NAME}"][1]
+        assert again.headers["range"].startswith("bytes="), again
+        found = await in_order(served.data)
+        assert (found.blobs, found.temps) == (1, ())
+
+
+@pytest.mark.timeout(3600)
+async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_right(
+    tmp_path: Path, machine_environment: Mapping[str, str]
+) -> None:
+    cycles = int(machine_environment.get(CYCLES, "6"))
+    dice = random.Random(11)
+    async with RawUpstream() as up:
+        made = Project("alpha")
+        for number in range(12):
+            made.add(f"alpha-{number}.0.tar.gz", noise(dice.choice((1, 20_000, 300_000, 1_500_000, 4_000_000)), number))
+        made.publish(up)
+        up.script("*", Drip(step=65_536, pause=0.001), times=None)
+        wrong: list[str] = []
+        whole = 0
+        async with daemon(tmp_path, one_remote(f"{up.url}simple/", size=f"{LIMIT}B"), *FOUR) as served:
+            over = asyncio.Event()
+            killed: set[int] = set()
+
+            async def client(seed: int) -> None:
+                nonlocal whole
+                chance = random.Random(seed)
+                while not over.is_set():
+                    name = chance.choice(list(made.files))
+                    try:
+                        answer = await served.file(name)
+                    except (aiohttp.ClientError, ConnectionError):
+                        await asyncio.sleep(0)
+                        continue
+                    if answer.whole and (answer.status != 200 or answer.body != made.files[name]):
+                        wrong.append(f"{name}: {answer.status} {answer.reason}, {len(answer.body)} bytes")
+                    whole += answer.whole
+
+            clients = [asyncio.create_task(client(seed)) for seed in range(8)]
+            for _ in range(cycles):
+                await asyncio.sleep(dice.uniform(0.05, 0.4))
+                victim = dice.choice(workers_of(served))
+                killed.add(victim)
+                os.kill(victim, signal.SIGKILL)
+                await until(lambda: len(set(workers_of(served)) - killed) == 4, "the worker is replaced")
+            over.set()
+            await asyncio.gather(*clients)
+            assert wrong == []
+            await in_order(served.data, limit=LIMIT)
+            assert await served.stop() == 0
+            assert "Traceback" not in served.stderr
+        assert temps_of(served.data) == ()
+        assert whole > cycles
