@@ -30,16 +30,29 @@ CLIENTS = 4
 SIZES = (0, 1_000, 40_000, 70_000, 300_000, 2_000_000)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A wheel that can be made again: a long run sends gigabytes."""
+
+    version: str
+    seed: int
+    size: int
+
+    @property
+    def data(self) -> bytes:
+        return a_wheel("alpha", self.version, payload=noise(self.size, self.seed))
+
+
 @dataclass(slots=True)
 class Journal:
-    """What clients know, kept where no daemon can lose it: the bytes that were answered with 200, and the others."""
+    """What clients know, kept where no daemon can lose it: what was answered with 200, and the others."""
 
-    acknowledged: dict[str, bytes] = field(default_factory=dict)
-    unknown: dict[str, bytes] = field(default_factory=dict)
+    acknowledged: dict[str, Sent] = field(default_factory=dict)
+    unknown: dict[str, Sent] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     @property
-    def known(self) -> dict[str, bytes]:
+    def known(self) -> dict[str, Sent]:
         return self.acknowledged | self.unknown
 
 
@@ -48,10 +61,9 @@ async def clients(served: Process, journal: Journal, seed: int) -> None:
     dice = random.Random(seed)
     for number in range(1_000_000):
         name = f"alpha-{seed}.{number}-py3-none-any.whl"
-        data = a_wheel("alpha", f"{seed}.{number}", payload=noise(dice.choice(SIZES), seed))
-        journal.unknown[name] = data
+        journal.unknown[name] = sent = Sent(f"{seed}.{number}", seed, dice.choice(SIZES))
         try:
-            answer = await upload(served, name, data)
+            answer = await upload(served, name, sent.data)
         except (aiohttp.ClientError, ConnectionError):
             return
         if answer.status != 200:
@@ -69,19 +81,19 @@ async def listed(served: Process) -> dict[str, dict[str, Any]]:  # Any: JSON
     return {file["filename"]: {**file, "url": urljoin("/pypi/main/simple/alpha/", file["url"])} for file in files}
 
 
-async def check(served: Process, journal: Journal, names: Mapping[str, bytes]) -> None:
+async def check(served: Process, journal: Journal, names: Mapping[str, Sent]) -> None:
     """Each of these names is there as its client knows it; all that is there was sent; each listed one is whole."""
     found = await listed(served)
     assert found.keys() >= journal.acknowledged.keys()
     assert found.keys() <= journal.known.keys()
     for name in names.keys() & found.keys():
-        data = journal.known[name]
+        data = names[name].data
         assert found[name]["hashes"] == {"sha256": hashlib.sha256(data).hexdigest()}, name
         answer = await served.ask(found[name]["url"])
         assert (answer.status, answer.whole, answer.body == data) == (200, True, True), name
     # What nobody was told of may be there, and then it is acknowledged to whoever comes again.
     for name in sorted(names.keys() & journal.unknown.keys())[:2]:
-        assert (await upload(served, name, journal.unknown[name])).status == 200
+        assert (await upload(served, name, journal.unknown[name].data)).status == 200
         journal.acknowledged[name] = journal.unknown.pop(name)
 
 
@@ -108,20 +120,19 @@ async def test_kill__at_random_during_uploads__loses_nothing_that_was_acknowledg
     journal = Journal()
     starts: list[float] = []
     async with daemon(tmp_path, local(None), started=False) as served:
+        new: dict[str, Sent] = {}
         for cycle in range(1, cycles + 1):
-            before = dict(journal.known)
             began = time.monotonic()
             await served.start()
             starts.append(time.monotonic() - began)
+            await check(served, journal, new)
+            before = set(journal.known)
             uploading = [asyncio.create_task(clients(served, journal, cycle * 100 + n)) for n in range(CLIENTS)]
             await asyncio.sleep(dice.uniform(0.02, 0.6))
             await served.kill()
             await asyncio.gather(*uploading)
             assert journal.wrong == []
-            await served.start()
-            new = {name: data for name, data in journal.known.items() if name not in before}
-            await check(served, journal, new)
-            await served.kill()
+            new = {name: sent for name, sent in journal.known.items() if name not in before}
         await served.start()
         await check(served, journal, journal.known)
         await until(lambda: temps(served.data) == [], "all that crashes left is swept")
