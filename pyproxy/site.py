@@ -196,6 +196,8 @@ class Machinery:
         """Given what this worker has counted, what the others have; None where there are none. Set by their owner."""
         self.repositories = repositories
         self.passwords = Passwords(work)
+        self.tokens: frozenset[str] = frozenset()
+        """The SHA-256 of every guard's tokens. Written by `build`."""
         self.collisions = Collisions(repositories, Known(store.records, store.lists))
         self.metrics = metrics
         self.tallies = Tallies(store.layout.tallies)
@@ -275,6 +277,10 @@ class Machinery:
         await site.renderings.close()
         self.tallies.close()
 
+    def is_token(self, digest: str) -> bool:
+        """Whether some guard has a token with this SHA-256."""
+        return digest in self.tokens
+
     def _arrival_failed(self, arrival: Arrival) -> None:
         if isinstance(arrival.error, ContentWrong) and not arrival.followed:
             self.metrics.wrong_content.labels(arrival.remote).inc()
@@ -297,6 +303,7 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
     sources = {
         name: _source(remote, config.server.request_timeout, machinery, old) for name, remote in config.remotes.items()
     }
+    machinery.tokens = frozenset(digest for guard in config.guards.values() for digest in guard.tokens.values())
     guards = {name: (guard, _guard(guard, machinery, old)) for name, guard in config.guards.items()}
     distributions = {d.base_path: _distribution(d, sources, guards, machinery) for d in config.distributions.values()}
     machinery.collisions.watch(watched_of(config))
@@ -394,7 +401,13 @@ def _guard(config: GuardConfig, machinery: Machinery, old: Site | None) -> Guard
     if before is not None and before[0] == config:
         return before[1]
     rights = Rights(config.read, config.upload)
-    return Guard(rights, tokens=config.tokens, users=config.users, passwords=machinery.passwords)
+    return Guard(
+        rights,
+        tokens=config.tokens,
+        users=config.users,
+        passwords=machinery.passwords,
+        elsewhere=machinery.is_token,
+    )
 
 
 def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, old: Site | None) -> Source:

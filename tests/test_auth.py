@@ -73,6 +73,7 @@ class House:
         self.passwords = Passwords(executor, checks=2, waiting=3, fits=self.bcrypt)
         self.users = {"alice": b"wonder@", "Bob": b"builder@", "\xfcnal": "stra\xdfe@".encode()}
         self.tokens = {name: hashlib.sha256(f"{name}-token".encode()).hexdigest() for name in ("ci", "release")}
+        self.elsewhere = {hashlib.sha256(b"other-token").hexdigest()}
         self.guards: list[Guard] = []
 
     def guard(self, read: set[str] | None, upload: set[str], *, users: bool = True) -> Guard:
@@ -82,6 +83,7 @@ class House:
             tokens=self.tokens,
             users=self.users if users else {},
             passwords=self.passwords,
+            elsewhere=self.elsewhere.__contains__,
             clock=self.clock,
         )
         self.guards.append(made)
@@ -141,6 +143,8 @@ def guard(house: House) -> Guard:
         (basic("\xfcnal", "stra\xdfe"), ALLOWED, FORBIDDEN),
         (basic("\xfcnal", "stra\xdfe", encoding="latin-1"), ALLOWED, FORBIDDEN),
         (basic("nobody", "wonder"), UNKNOWN, UNKNOWN),
+        (basic("__token__", "other-token"), FORBIDDEN, FORBIDDEN),
+        ("Bearer other-token", FORBIDDEN, FORBIDDEN),
     ],
 )
 async def test_decide__once_and_again(
@@ -149,6 +153,13 @@ async def test_decide__once_and_again(
     for _ in range(2):
         assert await guard.decide(authorization, "read", HERE) is read
         assert await guard.decide(authorization, "upload", HERE) is upload
+
+
+async def test_decide__token_of_another_guard__is_no_guess(guard: Guard) -> None:
+    for _ in range(2 * FAILURES):
+        assert await guard.decide(basic("__token__", "other-token"), "read", HERE) is FORBIDDEN
+    assert guard.who(basic("__token__", "other-token")) is None
+    assert await guard.decide(basic("__token__", "wrong"), "read", HERE) is UNKNOWN
 
 
 @pytest.mark.parametrize("authorization", [None, "junk", "Bearer wrong", basic("alice", "wrong")])

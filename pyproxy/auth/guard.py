@@ -62,6 +62,8 @@ class Rights:
 class Guard:
     """One of `guards`. `tokens`: name to hexadecimal SHA-256; `users`: name to bcrypt hash. Owned by one event loop.
 
+    `elsewhere` tells whether a token with this hexadecimal SHA-256 is another guard's.
+
     It remembers who has been right, so one that a reload did not change should live on; one that it did change is to
     be replaced, and a token that was taken away opens nothing from that moment.
     """
@@ -73,6 +75,7 @@ class Guard:
         tokens: Mapping[str, str],
         users: Mapping[str, bytes],
         passwords: Passwords,
+        elsewhere: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rights = rights
@@ -80,6 +83,7 @@ class Guard:
         self._users = dict(users)
         self._hashes = tuple(users.values())
         self._passwords = passwords
+        self._elsewhere = elsewhere
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, str] = OrderedDict()
         self._checks: Flights[bytes, str | None] = Flights()
@@ -122,6 +126,8 @@ class Guard:
         # Before anything else: whoever fails from the same address cannot shut a token out.
         name = self._token(credentials.secret)
         if name is None:
+            if self._elsewhere(hashlib.sha256(credentials.secret).hexdigest()):
+                return Decision.FORBIDDEN  # nobody's guess: the right token at the wrong door
             network, user = network_of(address), self._digest(credentials.user or "")
             if self._failures.are_too_many((network, user)) or self._failures_in_all.are_too_many(network):
                 return Decision.LATER

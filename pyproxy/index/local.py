@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ PROVENANCE_TYPE = "application/vnd.pypi.integrity.v1+json"
 LIFE = 600.0
 """Seconds that a page of a pinned version is called fresh: it changes with the configuration alone."""
 
+GRACE = 60.0
+"""Seconds for which a file that a rollback took away is still served by its link, to whom has seen it on a page. What
+was removed is gone at once."""
+
 PAGES = 1000
 """Pages kept as objects, so that what was rendered of an unchanged one serves on."""
 
@@ -33,13 +38,21 @@ class LocalIndex:
     """What one distribution shows of one repository. `version` None: the latest."""
 
     def __init__(
-        self, repositories: Repositories, *, repository: str, version: int | None, lists: Path, executor: Executor
+        self,
+        repositories: Repositories,
+        *,
+        repository: str,
+        version: int | None,
+        lists: Path,
+        executor: Executor,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._repositories = repositories
         self._repository = repository
         self._pinned = version
         self._lists = lists
         self._executor = executor
+        self._clock = clock
         self._pages: OrderedDict[ProjectName, tuple[int, ProjectPage | None]] = OrderedDict()
 
     @property
@@ -83,6 +96,9 @@ class LocalIndex:
         _, _, rest = ref.path.partition("/")
         project = ProjectName(rest.partition("/")[0])
         found = self._repositories.file(self._repository, project, ref.filename, self.version)
+        if found is None and self._pinned is None:
+            since = self._clock() - GRACE
+            found = self._repositories.rolled_back(self._repository, project, ref.filename, since=since)
         if found is None or ref.path != f"/{project}/{ref.filename}":
             raise FileUnknown(f"repository {self._repository} has no file {printable(ref.filename)} there")
         return LocalOffer(found, _file(found), self._repositories)

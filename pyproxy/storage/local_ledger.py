@@ -28,7 +28,7 @@ from pyproxy.storage.local_rows import (
     spelling_key,
     version_decoder,
 )
-from pyproxy.storage.local_view import View, scan
+from pyproxy.storage.local_view import View, scan, unpacked
 
 _NAMES: Final = b"repository:"
 _SEQUENCE: Final = b"repositories"
@@ -101,6 +101,13 @@ class LocalLedger:
     def taken(self, txn: Txn, head: Head, filename: Filename) -> Taken | None:
         data = txn.get(head.prefix + filename.encode(), db=self.env.taken)
         return None if data is None else Taken.unpack(data)
+
+    def last_closed(
+        self, txn: Txn, head: Head, project: ProjectName, filename: Filename
+    ) -> tuple[int, LocalFile] | None:
+        """The file as a version took it away last, and that version's number."""
+        rows = [value for _, value in scan(txn, self.env.past, row_key(head, project, filename) + b"\0")]
+        return (int.from_bytes(rows[-1][:NUMBER], "big"), unpacked(rows[-1][NUMBER:])) if rows else None
 
     def conflict(self, txn: Txn, head: Head | None, file: LocalFile) -> FileExists | None:
         """Why the file cannot be in the repository: its name stands for other bytes, or is a second spelling of one.

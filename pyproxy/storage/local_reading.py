@@ -66,6 +66,20 @@ class LocalReading:
             return self._ledger.view(txn, repository, version).file(project, filename)
 
     @translated
+    def rolled_back(
+        self, repository: str, project: ProjectName, filename: Filename, *, since: float
+    ) -> LocalFile | None:
+        """The file, where a rollback after that instant is what took it out of the latest version."""
+        with self._env.reading() as txn:
+            head = self._ledger.head(txn, repository)
+            last = None if head is None else self._ledger.last_closed(txn, head, project, filename)
+            if last is None:
+                return None
+            removed, file = last
+            made = self._ledger.version(txn, head, removed)
+        return file if made is not None and made.action == "rollback" and made.created_at > since else None
+
+    @translated
     def changed(self, repository: str, project: ProjectName, version: int) -> int:
         """A version since which, and up to this one, nothing of the project changed: what was rendered then is valid.
 

@@ -133,13 +133,14 @@ async def test_upload__with_the_token_of_another_distribution__is_forbidden_unre
     text = GUARDED.replace("guards: {", "guards:\n  ").replace("}}}\ndistributions", "}}\n" + other + "distributions")
     text += "  second: {repository: team, allow_uploads: true, content_guard: other}\n"
     async with untouched(tmp_path, text) as served:
-        unknown = await before_the_body(served, f"Authorization: {basic('the-other-token')}")
+        elsewhere = await before_the_body(served, f"Authorization: {basic('the-other-token')}")
         reader = await before_the_body(served, f"Authorization: Bearer {READ}")
         at_home = await send(
             served, form(WHEEL, b"no archive"), path="second/legacy/", Authorization=basic("the-other-token")
         )
 
-    assert (unknown.status, reader.status, at_home.status) == (401, 403, 400)
+    assert (elsewhere.status, reader.status, at_home.status) == (403, 403, 400)
+    assert elsewhere.reason == reader.reason
     assert "these credentials may not upload in distribution main" in reader.reason
 
 

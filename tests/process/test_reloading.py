@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import bcrypt
+
 from tests.daemon import Answer, Project, noise, project
 from tests.fakes.faults import Gate
 from tests.fakes.raw_upstream import RawUpstream
 from tests.process.daemons import Process, daemon, in_order, one_remote, until
+from tests.uploading import basic
 
 FAILURES = "pyproxy_config_reload_failures_total"
 
@@ -157,3 +160,34 @@ async def test_start__lower_limit_than_before__evicts_down_to_it(tmp_path: Path)
 
             await until(lambda: len(list((served.data / "cache" / "blobs").glob("*/*/*"))) == 3, "three files are left")
             assert (await in_order(served.data)).size == 150_000
+
+
+async def test_htpasswd__changed__lets_in_by_the_new_passwords_alone(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+
+    def write(*entries: tuple[str, str]) -> None:
+        new = users.with_suffix(".new")
+        new.write_bytes(
+            b"".join(b"%s:%s\n" % (n.encode(), bcrypt.hashpw(p.encode(), bcrypt.gensalt(4))) for n, p in entries)
+        )
+        new.replace(users)
+
+    write(("alice", "one"), ("bob", "two"))
+    text = f"""\
+        repositories: {{team: {{}}}}
+        guards: {{staff: {{read: [alice, bob], htpasswd: {users}}}}}
+        distributions: {{main: {{repository: team, content_guard: staff}}}}
+        """
+
+    async def statuses(*credentials: tuple[str, str]) -> list[int]:
+        return [(await served.ask("/pypi/main/simple/", Authorization=basic(p, n))).status for n, p in credentials]
+
+    async with daemon(tmp_path, text) as served:
+        assert await statuses(("alice", "one"), ("bob", "two"), ("alice", "two")) == [200, 200, 401]
+        write(("alice", "three"), ("bob", "two"))
+        await served.logged("is in force")
+        assert await statuses(("alice", "one"), ("alice", "three"), ("bob", "two")) == [401, 200, 200]
+        users.write_text("alice:not a hash\n")
+        await served.logged("the old one stays in use")
+        assert await statuses(("alice", "three")) == [200]
+        assert await served.metric(FAILURES) == 1
