@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -164,6 +166,14 @@ def check(asked: Asked) -> None:
     help="requirements.txt, uv.lock or pylock.toml; of a lock file exactly the files that it names.",
 )
 @click.option("--only", metavar="GLOB", multiple=True, help="Only files with such a name: '*-cp312-*', '*.tar.gz'.")
+@click.option(
+    "--python",
+    "pythons",
+    metavar="VERSION",
+    multiple=True,
+    callback=lambda _context, _option, given: _as_pythons(given),
+    help="The newest releases for this Python; may be repeated.  [default: that of pyproxy, and any from 3.8 on]",
+)
 @click.option("--no-deps", is_flag=True, help="Not what the requirements depend on.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @command
@@ -174,6 +184,7 @@ def warm(
     requirements: tuple[str, ...],
     files: tuple[Path, ...],
     only: tuple[str, ...],
+    pythons: tuple[str | None, ...],
     no_deps: bool,
     as_json: bool,
 ) -> None:
@@ -199,7 +210,8 @@ def warm(
     def watch(now: Callable[[], progress.Progress]) -> AbstractAsyncContextManager[None]:
         return progress.shown(sys.stderr, now)
 
-    outcome = asyncio.run(warming.warm(config, distribution, wishes, only=only, deps=not no_deps, watch=watch))
+    work = warming.warm(config, distribution, wishes, only=only, pythons=pythons, deps=not no_deps, watch=watch)
+    outcome = asyncio.run(work)
     if as_json:
         click.echo(msgspec.json.encode({"distribution": distribution, **asdict(outcome)}))
     else:
@@ -211,6 +223,14 @@ def warm(
         click.echo(came + (f"; {len(outcome.failed)} failed" if outcome.failed else ""))
     if outcome.failed:
         sys.exit(FAILED)
+
+
+def _as_pythons(given: tuple[str, ...]) -> tuple[str | None, ...]:
+    for python in given:
+        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", python, re.ASCII):
+            raise click.BadParameter(f"not a version of Python, such as 3.12: {python}")
+    # None: the newest that any Python takes, for whoever is not as old as this one.
+    return given or (None, platform.python_version())
 
 
 _ANSWERS = {"simple": "pages", "file": "files", "json": "JSON API answers"}

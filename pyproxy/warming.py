@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from pyproxy.site import Machinery, Site, build
 from pyproxy.storage.repository import open_local
 from pyproxy.storage.store import open_store
 from pyproxy.units import as_size
-from pyproxy.wanted import Ask, Named, Release, Wishes, chosen, dependencies, fits, named_on
+from pyproxy.wanted import Ask, Named, Python, Release, Wishes, chosen, dependencies, fits, named_on
 
 AT_ONCE: Final = 8
 """Downloads under way."""
@@ -59,13 +59,17 @@ async def warm(
     wishes: Wishes,
     *,
     only: tuple[str, ...] = (),
+    pythons: tuple[Python, ...] = (None,),
     deps: bool = True,
     watch: Callable[[Callable[[], Progress]], Any],  # Any: a context manager around the work
 ) -> Outcome:
-    """Fetches what is wanted of the distribution `name`. Never stops at what fails. Raises StoreTrouble."""
+    """Fetches what is wanted of the distribution `name` by any of the `pythons`. Raises StoreTrouble.
+
+    Never stops at what fails.
+    """
     async with _site(config) as site:
         distribution = next(one for one in site.distributions.values() if one.name == name)
-        warming = _Warming(config, distribution.index, set(distribution.remotes), only, deps=deps)
+        warming = _Warming(config, distribution.index, set(distribution.remotes), only, pythons, deps=deps)
         async with watch(warming.progress):
             await warming.run(wishes)
         return warming.outcome
@@ -95,7 +99,16 @@ async def _site(config: Config) -> AsyncIterator[Site]:
 class _Warming:
     """One run over one distribution. All of it on the loop."""
 
-    def __init__(self, config: Config, index: Index, remotes: set[str], only: tuple[str, ...], *, deps: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        index: Index,
+        remotes: set[str],
+        only: tuple[str, ...],
+        pythons: tuple[Python, ...],
+        *,
+        deps: bool,
+    ) -> None:
         self.outcome = Outcome()
         self._index = index
         self._limit = config.storage.max_cache_size
@@ -104,14 +117,16 @@ class _Warming:
             _plain(config.remotes[name].url) for name in remotes
         }
         self._only = only
+        self._pythons = pythons
         self._deps = deps
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._files: dict[str, asyncio.Task[None]] = {}  # by link
+        self._unmet: dict[Ask, list[Python]] = {}  # for which Pythons no release fits
         self._stored: dict[str, File] = {}  # those that came, by link
         self._arriving: dict[str, Callable[[], int]] = {}  # by link, how much has come
-        self._releases: dict[ProjectName, list[Release]] = {}
-        self._followed: set[tuple[ProjectName, Version, frozenset[str]]] = set()
+        self._releases: dict[tuple[ProjectName, Python], list[Release]] = {}
+        self._followed: set[tuple[ProjectName, Version, frozenset[str], Python]] = set()
 
     def progress(self) -> Progress:
         done = sum(task.done() for task in self._files.values())
@@ -121,10 +136,13 @@ class _Warming:
     async def run(self, wishes: Wishes) -> None:
         self.outcome.notes += wishes.notes
         await asyncio.gather(*(self._named(named) for named in wishes.named))
-        asks: list[Ask] = list(wishes.asks)
+        asks = [(ask, python) for ask in wishes.asks for python in self._pythons]
         while asks:  # what was asked for first: what it depends on is mostly among it
-            found = await _all(self._release(ask) for ask in asks)
-            asks = list(dict.fromkeys(ask for more in found for ask in more))
+            found = await asyncio.gather(*(self._release(ask, python) for ask, python in asks))
+            asks = list(
+                dict.fromkeys((ask, python) for (_, python), more in zip(asks, found, strict=True) for ask in more)
+            )
+        self._tell_unmet()
         await asyncio.gather(*self._files.values())
         await self._still_there()
 
@@ -143,28 +161,38 @@ class _Warming:
         else:
             self._want(found)
 
-    async def _release(self, ask: Ask) -> list[Ask]:
+    async def _release(self, ask: Ask, python: Python) -> list[Ask]:
         """Sees to it that the release is fetched; what it depends on."""
-        known = self._releases.setdefault(ask.project, [])
+        known = self._releases.setdefault((ask.project, python), [])
         release = next((one for one in known if not ask.hashes and fits(one, ask)), None)
         if release is None:
             page = await self._page(ask.project, str(ask), ask)
             if page is None:
                 return []
             # The newest release that has such files: one that dropped an old Python is not what is meant.
-            release = chosen(msgspec.structs.replace(page, files=tuple(filter(self._is_wanted, page.files))), ask)
+            release = chosen(
+                msgspec.structs.replace(page, files=tuple(filter(self._is_wanted, page.files))), ask, python
+            )
             if release is None:
-                self.outcome.failed[str(ask)] = _wanted_by("no release of it fits", ask)
+                self._unmet.setdefault(ask, []).append(python)
                 return []
             known.append(release)
         for file in release.files:
             self._want(file)
         if not self._deps or ask.alone:
             return []
-        return await self._dependencies(ask, release)
+        return await self._dependencies(ask, release, python)
 
-    async def _dependencies(self, ask: Ask, release: Release) -> list[Ask]:
-        step = (ask.project, release.version, ask.extras)
+    def _tell_unmet(self) -> None:
+        """Of an ask that was met for another Python this one was perhaps never meant."""
+        for ask, pythons in self._unmet.items():
+            if len(pythons) == len(self._pythons) or None in pythons:
+                self.outcome.failed[str(ask)] = _wanted_by("no release of it fits", ask)
+            else:
+                self._note(f"{ask}: no release of it fits Python {', '.join(map(str, pythons))}")
+
+    async def _dependencies(self, ask: Ask, release: Release, python: Python) -> list[Ask]:
+        step = (ask.project, release.version, ask.extras, python)
         wheel = next((file for file in release.files if file.is_wheel), None)
         if step in self._followed or wheel is None or len(self._followed) >= DEPENDENCIES:
             return []
@@ -176,7 +204,7 @@ class _Warming:
             self.outcome.failed[str(ask)] = f"what it depends on is not known: {exc}"
             return []
         fields = HeaderParser().parsestr(body.decode(errors="replace"))
-        return dependencies(fields.get_all("Requires-Dist", []), ask, release.version)
+        return dependencies(fields.get_all("Requires-Dist", []), ask, release.version, python)
 
     async def _page(self, project: ProjectName, what: str, ask: Ask | None = None) -> ProjectPage | None:
         try:
@@ -269,7 +297,3 @@ def _plain(url: str) -> str:
 
 def _wanted_by(why: str, ask: Ask) -> str:
     return f"{why} (wanted by {ask.where})" if ask.where else why
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, list[Ask]]]) -> list[list[Ask]]:  # Any: what a coroutine is sent
-    return list(await asyncio.gather(*work))

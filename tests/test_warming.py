@@ -30,10 +30,11 @@ async def warmed(
     *requirements: str,
     files: tuple[Path, ...] = (),
     only: tuple[str, ...] = (),
+    pythons: tuple[str | None, ...] = (None,),
     deps: bool = True,
 ) -> Outcome:
     wishes = gathered(requirements, files)
-    return await warm(configured(folder, text), "main", wishes, only=only, deps=deps, watch=unseen)
+    return await warm(configured(folder, text), "main", wishes, only=only, pythons=pythons, deps=deps, watch=unseen)
 
 
 def published(up: RawUpstream, name: str = "alpha", *versions: str, requires: tuple[str, ...] = ()) -> Project:
@@ -140,6 +141,25 @@ async def test_only__files_of_such_names__are_fetched(tmp_path: Path) -> None:
         none = await warmed(tmp_path, one_remote(up), "alpha", only=("*-win32.whl",))
         assert (wheels.fetched, older.fetched, none.fetched) == (1, 2, 0)
         assert none.failed == {"alpha": "no release of it fits"}
+
+
+async def test_python__each_has_its_newest_release_and_what_that_wants(tmp_path: Path) -> None:
+    async with RawUpstream() as up:
+        made = published(up, "alpha", "1.0", "2.0", "3.0", "4.0")
+        for version, python in (("1.0", None), ("2.0", ">=3.8"), ("3.0", ">=3.12"), ("4.0", ">=4")):
+            for name, said in made.said.items():
+                if f"-{version}" in name:
+                    said["requires-python"] = python
+        made.publish(up)
+        old = await warmed(tmp_path, one_remote(up), "alpha", pythons=("3.9",))
+        assert (old.fetched, up.count("/files/alpha-2.0.tar.gz"), old.notes) == (2, 1, [])
+        both = await warmed(tmp_path, one_remote(up), "alpha", pythons=(None, "3.11.7"))
+        assert (both.fetched, both.already, up.count("/files/alpha-3.0.tar.gz")) == (2, 2, 1)
+        pinned = await warmed(tmp_path, one_remote(up), "alpha==4.0", "alpha==1.0", pythons=("3.9",))
+        assert (pinned.fetched, pinned.failed) == (4, {})
+        too_old = await warmed(tmp_path, one_remote(up), "alpha>2", pythons=("3.9", "3.12"))
+        assert (too_old.failed, too_old.already) == ({}, 2)
+        assert too_old.notes == ["alpha>2: no release of it fits Python 3.9"]
 
 
 async def test_lock__exactly_the_files_it_names__are_fetched(tmp_path: Path) -> None:

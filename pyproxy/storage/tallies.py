@@ -41,6 +41,8 @@ _SINCE: Final = _HEAD - _CELL
 _CELLS: Final = {(kind, result): at for at, (kind, result) in enumerate((k, r) for k in KINDS for r in RESULTS)}
 
 _FROM_CACHE: Final = ("hit", "stale", "revalidated")
+_CACHED: Final[tuple[RequestKind, ...]] = ("simple", "file", "metadata", "json")
+"""The kinds that a cache may answer."""
 
 
 class Tallies:
@@ -114,8 +116,9 @@ class Answered:
     @property
     def rates(self) -> dict[str, tuple[float, int]]:
         """By kind, which part was answered from the cache, and of how many; refusals and errors are not among them."""
-        found = {}
-        for kind, results in self.counts.items():
+        found: dict[str, tuple[float, int]] = {}
+        for kind in _CACHED:
+            results = self.counts.get(kind, {})
             here = sum(results.get(result, 0) for result in _FROM_CACHE)
             total = here + results.get("miss", 0)
             if total:

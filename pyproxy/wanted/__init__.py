@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pyproxy.wanted.choosing import Release, chosen, dependencies, fits, named_on
 from pyproxy.wanted.locks import read_lock
+from pyproxy.wanted.markers import Python
 from pyproxy.wanted.requirements_txt import as_ask, read_requirements
 from pyproxy.wanted.values import Ask, Named, Unreadable, Wishes
 
 __all__ = [
     "Ask",
     "Named",
+    "Python",
     "Release",
     "Unreadable",
     "Wishes",

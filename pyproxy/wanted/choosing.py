@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from pyproxy.errors import BadName
 from pyproxy.model import File, ProjectName, ProjectPage, as_project, version_of
-from pyproxy.wanted.markers import may_hold
+from pyproxy.wanted.markers import Python, may_hold, runs_on
 from pyproxy.wanted.values import Ask, Named
 
 
@@ -33,9 +33,9 @@ def releases(page: ProjectPage) -> list[Release]:
     return [Release(version, tuple(found[version])) for version in sorted(found, reverse=True)]
 
 
-def chosen(page: ProjectPage, ask: Ask) -> Release | None:
-    """What is wanted of this page; None where nothing on it fits."""
-    fitting = [_offered(release, ask) for release in releases(page)]
+def chosen(page: ProjectPage, ask: Ask, python: Python = None) -> Release | None:
+    """What is wanted of this page by this Python; None where nothing on it fits."""
+    fitting = [_offered(release, ask, python) for release in releases(page)]
     there = {release.version: release for release in fitting if release.files}
     # Pre-releases only where the specifier names one, or nothing else fits: as pip chooses.
     admitted = sorted(ask.versions.filter(there), reverse=True)
@@ -64,7 +64,7 @@ def named_on(page: ProjectPage, named: Named) -> File | str:
     return "the project's page does not have it"
 
 
-def dependencies(requires: Iterable[str], ask: Ask, version: Version) -> list[Ask]:
+def dependencies(requires: Iterable[str], ask: Ask, version: Version, python: Python = None) -> list[Ask]:
     """What a release wants beside it, with the extras that were asked for, on whatever machine."""
     found = []
     for text in requires:
@@ -73,17 +73,18 @@ def dependencies(requires: Iterable[str], ask: Ask, version: Version) -> list[As
             project = as_project(one.name)
         except (InvalidRequirement, BadName):
             continue  # clients cannot read it either
-        if one.url is None and may_hold(one.marker, ask.extras):
+        if one.url is None and may_hold(one.marker, ask.extras, python):
             extras = frozenset(canonicalize_name(extra) for extra in one.extras)
             found.append(Ask(project, one.specifier, extras, where=f"{ask.project} {version}"))
     return found
 
 
-def _offered(release: Release, ask: Ask) -> Release:
+def _offered(release: Release, ask: Ask, python: Python) -> Release:
+    """Its files that may be chosen: yanked ones (PEP 592) and those for other Pythons only where it is pinned."""
     if ask.is_pinned:
         return release
-    # Yanked files are for who pins their version (PEP 592).
-    return Release(release.version, tuple(file for file in release.files if file.yanked is False))
+    right = (file for file in release.files if file.yanked is False and runs_on(file.requires_python, python))
+    return Release(release.version, tuple(right))
 
 
 def _hashes(file: File) -> set[str]:

@@ -1,14 +1,18 @@
-"""Whether a marker may hold for whom a cache serves: machines of any kind, not this one."""
+"""What holds for whom a cache serves: machines of any kind and the Pythons on them, not this one."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from typing import Final
+from typing import Final, TypeAlias
 
 from packaging.markers import Marker
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-_PYTHONS: Final = tuple(f"3.{minor}" for minor in range(8, 16))
+Python: TypeAlias = str | None
+"""A version of Python, `3.12` or `3.12.4`. None: any of the usual ones, which are those from 3.8 on."""
+
+_USUAL: Final = tuple(f"3.{minor}" for minor in range(8, 16))
 _SYSTEMS: Final = (
     ("posix", "Linux", "linux", "x86_64"),
     ("posix", "Linux", "linux", "aarch64"),
@@ -17,37 +21,55 @@ _SYSTEMS: Final = (
     ("nt", "Windows", "win32", "AMD64"),
 )
 _IMPLEMENTATIONS: Final = (("cpython", "CPython"), ("pypy", "PyPy"))
+_SERIES: Final = 2  # segments of a version that has no patch
 
 
-def _environments() -> tuple[dict[str, str], ...]:
-    return tuple(
-        {
-            "implementation_name": implementation[0],
-            "implementation_version": f"{python}.9",
-            "os_name": system[0],
-            "platform_machine": system[3],
-            "platform_python_implementation": implementation[1],
-            "platform_release": "",
-            "platform_system": system[1],
-            "platform_version": "",
-            "python_full_version": f"{python}.9",
-            "python_version": python,
-            "sys_platform": system[2],
-        }
-        for python, system, implementation in product(_PYTHONS, _SYSTEMS, _IMPLEMENTATIONS)
-    )
+def may_hold(marker: Marker | None, extras: frozenset[str] = frozenset(), python: Python = None) -> bool:
+    """Whether it holds on one of the usual machines, with this Python and one of these extras or none."""
+    return marker is None or _may_hold(marker, extras, python)
 
 
-_ENVIRONMENTS: Final = _environments()
-
-
-def may_hold(marker: Marker | None, extras: frozenset[str] = frozenset()) -> bool:
-    """Whether it holds in one of the usual environments (CPython and PyPy from 3.8 on), with one of these extras."""
-    return marker is None or _may_hold(marker, extras)
+def runs_on(requires_python: str | None, python: Python) -> bool:
+    """Whether `Requires-Python` admits it. One that cannot be read admits all, as it does for pip."""
+    return requires_python is None or _runs_on(requires_python, python)
 
 
 @lru_cache(4096)
-def _may_hold(marker: Marker, extras: frozenset[str]) -> bool:
-    return any(
-        marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras) for environment in _ENVIRONMENTS
-    )
+def _may_hold(marker: Marker, extras: frozenset[str], python: Python) -> bool:
+    environments = [_environment(*of) for of in product(_patches(python), _SYSTEMS, _IMPLEMENTATIONS)]
+    return any(marker.evaluate({**one, "extra": extra}) for extra in ("", *extras) for one in environments)
+
+
+@lru_cache(4096)
+def _runs_on(requires_python: str, python: Python) -> bool:
+    try:
+        wanted = SpecifierSet(requires_python)
+    except InvalidSpecifier:
+        return True
+    return any(wanted.contains(full, prereleases=True) for full in _patches(python))
+
+
+def _patches(python: Python) -> list[str]:
+    """Full versions that stand for it: the first and the last of a series."""
+    return [
+        full
+        for one in (_USUAL if python is None else (python,))
+        for full in ((f"{one}.0", f"{one}.99") if one.count(".") < _SERIES else (one,))
+    ]
+
+
+def _environment(full: str, system: tuple[str, str, str, str], implementation: tuple[str, str]) -> dict[str, str]:
+    os_name, platform_system, sys_platform, machine = system
+    return {
+        "implementation_name": implementation[0],
+        "implementation_version": full,
+        "os_name": os_name,
+        "platform_machine": machine,
+        "platform_python_implementation": implementation[1],
+        "platform_release": "",
+        "platform_system": platform_system,
+        "platform_version": "",
+        "python_full_version": full,
+        "python_version": ".".join(full.split(".")[:2]),
+        "sys_platform": sys_platform,
+    }

@@ -89,6 +89,7 @@ async def test_warm__used_wrongly__is_exit_2(tmp_path: Path) -> None:
         (("main", "-r", tmp_path / "gone.txt"), "does not exist"),
         (("main", "-r", bad), f"{bad}:2: not a requirement: '!'"),
         (("main", "a b"), "not a requirement: 'a b'"),
+        (("main", "a", "--python", "3"), "not a version of Python, such as 3.12: 3"),
     ):
         done = await pyproxy("warm", *arguments, *common)
         assert (done.code, why in done.err) == (2, True), done

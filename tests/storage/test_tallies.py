@@ -116,6 +116,7 @@ def test_disk__refuses__counting_goes_on_and_it_is_told(
 def test_rates__are_of_what_came_from_the_cache() -> None:
     counts = {
         "file": {"hit": 5, "stale": 1, "revalidated": 1, "miss": 3, "error": 9, "denied": 9},
-        "other": {"error": 1},
+        "json": {"error": 1},
+        "other": {"hit": 1},
     }
     assert Answered(0.0, MappingProxyType(counts)).rates == {"file": (0.7, 10)}
