@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,7 +29,7 @@ from pyproxy.arrivals import Arrivals
 from pyproxy.auth import Guard, Passwords, Rights
 from pyproxy.collisions import Collisions, Known, Watched
 from pyproxy.config import Config, DistributionConfig, GuardConfig, Merge, RemoteConfig
-from pyproxy.errors import ContentWrong, StoreTrouble
+from pyproxy.errors import ContentWrong, DistributionUnknown, StoreTrouble, VersionUnknown
 from pyproxy.fellows import Fellows, alone
 from pyproxy.freshness import Rules
 from pyproxy.index.archives import Archives
@@ -43,9 +45,12 @@ from pyproxy.index.protocol import Document, Index, Names
 from pyproxy.index.remote_details import RemoteDetails
 from pyproxy.index.remote_files import RemoteFiles
 from pyproxy.index.shelf import Held
+from pyproxy.index.snapshot import SnapshotIndex
+from pyproxy.index.upload_times import TimedIndex
+from pyproxy.instants import as_instant
 from pyproxy.list_renderings import ListRenderings
 from pyproxy.metrics import Metrics
-from pyproxy.model import ProjectName
+from pyproxy.model import ProjectName, printable
 from pyproxy.renderings import Renderings
 from pyproxy.simple_api import linker
 from pyproxy.storage.repository import Repositories
@@ -54,6 +59,9 @@ from pyproxy.storage.tallies import Tallies
 from pyproxy.upstream import Kind, RemoteSettings, Upstream
 
 log = logging.getLogger(__name__)
+
+MOMENTS = 64
+"""Distributions as of a moment that are kept."""
 
 RETIRE_LIMIT = 600.0
 """Seconds after which what a reload replaced is closed even if something still uses it."""
@@ -137,6 +145,7 @@ class Site:
     distributions: Mapping[str, Distribution]
     """By base path."""
     default: Distribution | None
+    moments: Moments
     public_url: str | None
     sources: Mapping[str, Source]
     renderings: Renderings
@@ -151,6 +160,10 @@ class Site:
 
     def __post_init__(self) -> None:
         self.depth = max((base.count("/") + 1 for base in self.distributions), default=0)
+
+    def as_of(self, distribution: Distribution, instant: str) -> Distribution:
+        """The distribution as it stood at a date or RFC 3339 instant. Raises DistributionUnknown."""
+        return self.moments.of(distribution, instant)
 
     async def exposition(self) -> bytes:
         """What Prometheus scrapes."""
@@ -168,6 +181,32 @@ class Site:
     def trouble(self) -> str | None:
         """Why no request can be answered well now, or None."""
         return self.machinery.store.trouble or self.machinery.repositories.trouble
+
+
+class Moments:
+    """Distributions as of a moment, made when they are asked for; the last `MOMENTS` of them are kept."""
+
+    def __init__(self, make: Callable[[Distribution, float, str], Distribution]) -> None:
+        self._make = make
+        self._kept: OrderedDict[str, Distribution] = OrderedDict()
+
+    def of(self, distribution: Distribution, instant: str) -> Distribution:
+        """Raises DistributionUnknown where that is no instant, or what was there then is gone."""
+        base_path = f"{distribution.base_path}~{instant}"
+        found = self._kept.get(base_path)
+        if found is None:
+            seconds = as_instant(instant)
+            if seconds is None:
+                raise DistributionUnknown(f"{printable(instant)} is neither a date nor an RFC 3339 instant")
+            try:
+                found = self._make(distribution, seconds, base_path)
+            except VersionUnknown as exc:
+                raise DistributionUnknown(f"{distribution.name} at {printable(instant)}: {exc}") from exc
+            self._kept[base_path] = found
+        self._kept.move_to_end(base_path)
+        while len(self._kept) > MOMENTS:
+            self._kept.popitem(last=False)
+        return found
 
 
 class CurrentSite:
@@ -313,6 +352,7 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
     return Site(
         distributions=distributions,
         default=next((d for d in distributions.values() if d.default), None),
+        moments=Moments(partial(_as_of, config, sources, machinery)),
         public_url=config.server.public_url,
         sources=sources,
         renderings=Renderings(machinery.work),
@@ -353,9 +393,28 @@ def _distribution(
     )
 
 
-def _index(config: DistributionConfig, sources: Mapping[str, Source], machinery: Machinery) -> Index:
-    """Local content ahead of the remotes, where a distribution has both."""
-    remotes = [(name, sources[name].index) for name in config.remotes]
+def _as_of(  # noqa: PLR0917 - the first three are bound where the site is built
+    config: Config,
+    sources: Mapping[str, Source],
+    machinery: Machinery,
+    now: Distribution,
+    instant: float,
+    base_path: str,
+) -> Distribution:
+    """The distribution at that instant: read-only, and what its repository held then. Raises VersionUnknown."""
+    pinned = now.pinned
+    if now.repository is not None and instant < time.time():
+        then = machinery.repositories.at(now.repository, instant)
+        pinned = then if pinned is None else min(then, pinned)
+    index = _index(config.distributions[now.name], sources, machinery, instant=instant)
+    return replace(now, base_path=base_path, index=index, pinned=pinned, allow_uploads=False, default=False)
+
+
+def _index(
+    config: DistributionConfig, sources: Mapping[str, Source], machinery: Machinery, *, instant: float | None = None
+) -> Index:
+    """Local content ahead of the remotes, where a distribution has both. `instant`: all of it as it stood then."""
+    remotes = [(name, _remote(sources[name], machinery, instant)) for name in config.remotes]
     remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
     private = _private(config.private)
     if config.repository is None:
@@ -364,19 +423,31 @@ def _index(config: DistributionConfig, sources: Mapping[str, Source], machinery:
         machinery.repositories,
         repository=config.repository,
         version=config.repository_version,
+        instant=instant,
         lists=machinery.lists_folder,
         executor=machinery.work,
     )
     if not remotes:
         return local
+    now = instant is None
     return MergedIndex(
         local,
         remote,
         merge=config.merge,
         private=private,
-        met=partial(machinery.collisions.met, config.name),
-        parted=partial(machinery.collisions.parted, config.name),
+        met=partial(machinery.collisions.met, config.name) if now else _unsaid,
+        parted=partial(machinery.collisions.parted, config.name) if now else _unsaid,
     )
+
+
+def _remote(source: Source, machinery: Machinery, instant: float | None) -> Index:
+    if instant is None:
+        return source.index
+    return SnapshotIndex(TimedIndex(source.index, executor=machinery.work), instant)
+
+
+def _unsaid(_: ProjectName) -> None:
+    """A collision of the past is no news."""
 
 
 def watched_of(config: Config) -> Iterator[Watched]:

@@ -226,7 +226,8 @@ class Served:
         for source in self.daemon.current.site.sources.values():
             index = source.index
             index._clock = index._keeper._clock = index._files.archives._clock = clock
-            for kept in (index._names, index._files.companions._documents):
+            index._details._clock = clock
+            for kept in (index._names, index._files.companions._documents, index._details._documents):
                 kept._clock = kept._keeper._clock = clock
 
     def forget_failures(self) -> None:

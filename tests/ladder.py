@@ -46,7 +46,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "logs",
     ),
-    ("model", "secret", "units", "counted", "binding"),
+    ("model", "secret", "units", "instants", "counted", "binding"),
     ("errors",),
     ("",),  # pyproxy/__init__.py, which everybody imports by importing anything
 )

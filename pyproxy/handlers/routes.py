@@ -62,13 +62,16 @@ async def answer(exchange: Exchange) -> web.StreamResponse:
 def _found(site: Site, segments: list[str]) -> tuple[Distribution, list[str]]:
     """The distribution whose base path these segments begin with, and what is below it.
 
-    No base path is a leading part of another, so the first that fits is the one.
+    No base path is a leading part of another, so the first that fits is the one; a `~` and an instant may follow it.
     """
     base = ""
     for position, segment in enumerate(segments[: site.depth]):
         base = f"{base}/{unquote(segment)}" if position else unquote(segment)
         if (found := site.distributions.get(base)) is not None:
             return found, segments[position + 1 :]
+        name, tilde, instant = base.partition("~")
+        if tilde and (found := site.distributions.get(name)) is not None:
+            return site.as_of(found, instant), segments[position + 1 :]
     raise DistributionUnknown(f"no distribution is served under {printable(base)}")
 
 
@@ -98,7 +101,7 @@ async def _below(
     query = exchange.request.rel_url.raw_query_string
     match below:
         case []:
-            return pages.redirect(f"{distribution.base_path.rpartition('/')[2]}/", query)
+            return pages.redirect(f"./{distribution.base_path.rpartition('/')[2]}/", query)
         case [""]:
             return await people.distribution(exchange, distribution)
         case ["simple"]:

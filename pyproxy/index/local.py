@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -30,12 +32,15 @@ GRACE = 60.0
 """Seconds for which a file that a rollback took away is still served by its link, to whom has seen it on a page. What
 was removed is gone at once."""
 
+LIST_UNUSED = 3600.0
+"""Seconds after which a list of another version of a repository goes, unless it was asked for."""
+
 PAGES = 1000
 """Pages kept as objects, so that what was rendered of an unchanged one serves on."""
 
 
 class LocalIndex:
-    """What one distribution shows of one repository. `version` None: the latest."""
+    """What one distribution shows of one repository. `version` None: the latest, or what was that at `instant`."""
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class LocalIndex:
         *,
         repository: str,
         version: int | None,
+        instant: float | None = None,
         lists: Path,
         executor: Executor,
         clock: Callable[[], float] = time.time,
@@ -50,6 +56,7 @@ class LocalIndex:
         self._repositories = repositories
         self._repository = repository
         self._pinned = version
+        self._instant = instant
         self._lists = lists
         self._executor = executor
         self._clock = clock
@@ -61,7 +68,10 @@ class LocalIndex:
 
     @property
     def version(self) -> int:
-        """The number of the version that is shown now."""
+        """The number of the version that is shown now. Raises VersionUnknown where that of an instant was pruned."""
+        if self._instant is not None:
+            then = self._repositories.at(self._repository, self._instant)
+            return then if self._pinned is None else min(then, self._pinned)
         return self._repositories.latest(self._repository) if self._pinned is None else self._pinned
 
     def held(self, project: ProjectName) -> ProjectPage | None:
@@ -96,7 +106,7 @@ class LocalIndex:
         _, _, rest = ref.path.partition("/")
         project = ProjectName(rest.partition("/")[0])
         found = self._repositories.file(self._repository, project, ref.filename, self.version)
-        if found is None and self._pinned is None:
+        if found is None and self._pinned is None and self._instant is None:
             since = self._clock() - GRACE
             found = self._repositories.rolled_back(self._repository, project, ref.filename, since=since)
         if found is None or ref.path != f"/{project}/{ref.filename}":
@@ -114,13 +124,15 @@ class LocalIndex:
         body = "".join(f"{name}\n" for name in sorted(display, key=normalised)).encode()
         digest = hashlib.sha256(body).hexdigest()
         path = self._lists / f"local.{self._repository}.{digest[:16]}.names"
-        if not path.exists():
-            part = path.with_suffix(f".part-{os.getpid()}")
-            part.write_bytes(body)
-            part.replace(path)
-            for old in self._lists.glob(f"local.{self._repository}.*.names"):
-                if old != path:
-                    old.unlink(missing_ok=True)
+        if path.exists():
+            os.utime(path)
+            return Names(path, digest)
+        part = path.with_suffix(f".part-{os.getpid()}-{threading.get_ident()}")
+        part.write_bytes(body)
+        part.replace(path)
+        for old in self._lists.glob(f"local.{self._repository}.*.names"):
+            if old != path:
+                _drop_unless_used(old)
         return Names(path, digest)
 
 
@@ -164,6 +176,13 @@ class LocalOffer:
             raise FileUnknown(f"{self.local.filename} has no provenance")
         body = self.repositories.attestations(self.local.attestations)
         return Served(Document(body, PROVENANCE_TYPE), "hit", LIFE)
+
+
+def _drop_unless_used(path: Path) -> None:
+    """Another distribution may show another version of the same repository, and its list is being read just now."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > LIST_UNUSED:
+            path.unlink()
 
 
 def _page(project: ProjectName, files: tuple[LocalFile, ...]) -> ProjectPage:

@@ -1,0 +1,70 @@
+"""An index of remotes as it stood at an instant: without what was uploaded later, or nobody knows when.
+
+Pages tell when their files were uploaded, and nothing of what was there and is gone, or was yanked since: what a remote
+has removed is gone from its past too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import msgspec
+
+from pyproxy.errors import Withheld
+from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
+from pyproxy.instants import as_uploaded, show_instant
+from pyproxy.model import File, ProjectName, ProjectPage
+
+PAGES = 200
+"""Pages kept, so that what was rendered of an unchanged one serves on."""
+
+
+class SnapshotIndex:
+    """`instant` in seconds since the epoch."""
+
+    def __init__(self, index: Index, instant: float) -> None:
+        self._index = index
+        self._instant = instant
+        self._pages: OrderedDict[ProjectName, tuple[ProjectPage, ProjectPage]] = OrderedDict()
+
+    async def projects(self) -> Served[Mapping[str, Names]]:
+        """As it is now: no remote tells since when it has a project."""
+        return await self._index.projects()
+
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        return await self._index.details(project, version)
+
+    async def page(self, project: ProjectName) -> Served[ProjectPage]:
+        served = await self._index.page(project)
+        kept = self._pages.get(project)
+        if kept is None or kept[0] is not served.value:
+            page = served.value
+            files = tuple(file for file in page.files if self._was_there(file))
+            # `versions` follows what is shown when it is rendered.
+            kept = (page, page if len(files) == len(page.files) else msgspec.structs.replace(page, files=files))
+            self._pages[project] = kept
+        self._pages.move_to_end(project)
+        while len(self._pages) > PAGES:
+            self._pages.popitem(last=False)
+        return Served(kept[1], served.result, served.fresh_for)
+
+    async def file(self, ref: FileRef) -> OfferedFile:
+        offered = await self._index.file(ref)
+        file = offered.file
+        if as_uploaded(file.upload_time) is None:
+            file = await self._as_the_page_has_it(offered)
+        if as_uploaded(file.upload_time) is None:
+            raise Withheld(f"nobody knows whether {file.filename} was there at {show_instant(self._instant)}")
+        if not self._was_there(file):
+            raise Withheld(f"{file.filename} was uploaded after {show_instant(self._instant)}")
+        return offered
+
+    async def _as_the_page_has_it(self, offered: OfferedFile) -> File:
+        """The page may know more of it: upload times that were looked for elsewhere."""
+        page = (await self._index.page(offered.project)).value
+        return next((file for file in page.files if file.link == offered.file.link), offered.file)
+
+    def _was_there(self, file: File) -> bool:
+        uploaded = as_uploaded(file.upload_time)
+        return uploaded is not None and uploaded <= self._instant

@@ -1,0 +1,200 @@
+"""A distribution as it stood at an instant (`/pypi/main~2024-01-31/…`), over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.daemon import HTML, JSON, Project, Served, a_wheel, one_remote, remotes, serving
+from tests.fakes.raw_upstream import RawUpstream
+from tests.uploading import form, local, send, upload
+
+OLD, NEW = "alpha-1.0-py3-none-any.whl", "alpha-2.0-py3-none-any.whl"
+BETWEEN = "main~2024-06-01"
+
+
+def two_releases(up: RawUpstream) -> Project:
+    made = Project("alpha")
+    made.add(OLD, a_wheel("alpha", "1.0"), upload_time="2024-01-02T03:04:05Z")
+    made.add(NEW, a_wheel("alpha", "2.0"), upload_time="2024-12-02T03:04:05Z")
+    made.publish(up)
+    return made
+
+
+async def names(served: Served, base: str) -> list[str]:
+    page = await served.page(base=base)
+    assert page.status == 200, page.text
+    return [file["filename"] for file in page.json()["files"]]
+
+
+def written(seconds: float) -> str:
+    return quote(datetime.fromtimestamp(seconds, UTC).isoformat())
+
+
+@pytest.mark.parametrize(
+    ("instant", "shown"),
+    [
+        ("2024-06-01", [OLD]),
+        ("2024-06-01T00:00:00Z", [OLD]),
+        ("2024-06-01T00%3A00%3A00Z", [OLD]),
+        ("2024-01-02T05:04:05+02:00", [OLD]),
+        ("2024-01-02T05:04:05%2B02:00", [OLD]),
+        ("2024-01-02T03:04:04Z", []),
+        ("2024-01-02", [OLD]),
+        ("2024-01-01", []),
+        ("2024-12-02T03:04:05Z", [OLD, NEW]),
+        ("2999-01-01", [OLD, NEW]),
+    ],
+)
+async def test_page__at_an_instant__holds_what_was_uploaded_by_then(
+    tmp_path: Path, instant: str, shown: list[str]
+) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+
+        assert await names(served, f"main~{instant}") == shown
+        assert await names(served, "main") == [OLD, NEW]
+
+
+async def test_page__at_an_instant__names_the_versions_of_its_files(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+        page = await served.page(base=BETWEEN)
+        again = await served.page(base=BETWEEN, If_None_Match=page.headers["ETag"])
+
+    assert page.json()["versions"] == ["1.0"]
+    assert again.status == 304
+
+
+async def test_file__uploaded_later__is_refused_by_its_url(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = two_releases(up)
+        links = await served.links()
+        old = await served.ask(links[OLD].replace("/main/", f"/{BETWEEN}/"))
+        new = await served.ask(links[NEW].replace("/main/", f"/{BETWEEN}/"))
+        metadata = await served.ask(links[NEW].replace("/main/", f"/{BETWEEN}/") + ".metadata")
+
+    assert old.body == made.files[OLD]
+    assert (new.status, metadata.status) == (403, 403)
+    assert "was uploaded after 2024-06-01T23:59:59Z" in new.text
+
+
+async def test_json_api__at_an_instant__tells_of_what_was_there(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+        found = (await served.ask(f"/pypi/{BETWEEN}/pypi/alpha/json")).json()
+        gone = await served.ask(f"/pypi/{BETWEEN}/pypi/alpha/2.0/json")
+
+    assert set(found["releases"]) == {"1.0"}
+    assert found["urls"][0]["url"].startswith("/pypi/main~2024-06-01/files/")
+    assert gone.status == 404
+
+
+async def test_remote__that_tells_no_times__is_asked_for_them_through_its_json_api(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = two_releases(up)
+        entries = [
+            {"filename": record["filename"], "digests": record["hashes"], "upload_time_iso_8601": record["upload-time"]}
+            for record in json.loads(made.as_json())["files"]
+        ]
+        anchors = "".join(
+            f'<a href="../../files/{record["filename"]}#sha256={record["hashes"]["sha256"]}">{record["filename"]}</a>'
+            for record in json.loads(made.as_json())["files"]
+        )
+        up.serve("/simple/alpha/", anchors.encode(), content_type="text/html")
+        before = await names(served, "main~2024-06-02")
+        up.serve("/pypi/alpha/json", json.dumps({"urls": entries}).encode(), content_type="application/json")
+        served.later(61)
+        after = await names(served, "main~2024-06-03")
+        link = (await served.links(base="main"))[OLD]
+        file = await served.ask(link.replace("/main/", "/main~2024-06-03/"))
+
+    assert (before, after) == ([], [OLD])
+    assert file.status == 200
+
+
+async def test_local__content_is_that_of_the_version_of_then(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        before = time.time()
+        await upload(served, "alpha-1.0-py3-none-any.whl", a_wheel("alpha", "1.0"))
+        between = time.time()
+        await upload(served, "alpha-2.0-py3-none-any.whl", a_wheel("alpha", "2.0"))
+        nothing = await served.page(base=f"main~{written(before)}")
+        one = await served.page(base=f"main~{written(between)}")
+        late = (await served.links())[NEW].replace("/main/", f"/main~{written(between)}/")
+        refused = await served.ask(late)
+        both = await names(served, "main~2999-01-01")
+
+    assert nothing.status == 404
+    assert [file["filename"] for file in one.json()["files"]] == [OLD]
+    assert one.headers["Cache-Control"].startswith("max-age")
+    assert refused.status == 404
+    assert both == [OLD, NEW]
+
+
+async def test_upload__to_a_moment__is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        answer = await send(served, form(OLD, a_wheel("alpha", "1.0")), path=f"{BETWEEN}/legacy/")
+        now = await served.page()
+
+    assert (answer.status, now.status) == (403, 404)
+    assert "takes no uploads" in answer.text
+
+
+@pytest.mark.parametrize("instant", ["", "yesterday", "2024-13-01", "2024-01-01T00:00:00", "~"])
+async def test_instant__of_no_form__is_404_with_one_line(tmp_path: Path, instant: str) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+        answer = await served.page(base=f"main~{instant}")
+
+    assert answer.status == 404
+    assert "neither a date nor an RFC 3339 instant" in answer.text
+
+
+async def test_base_path__of_several_segments__takes_an_instant_at_its_end(tmp_path: Path) -> None:
+    async with RawUpstream() as up:
+        text = remotes(up={"url": f"{up.url}simple/"}) + "    base_path: domain/team\n"
+        two_releases(up)
+        async with serving(tmp_path, text) as served:
+            assert await names(served, "domain/team~2024-06-01") == [OLD]
+
+
+async def test_people__may_look_at_a_moment_too(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+        page = await served.ask(f"/pypi/{BETWEEN}/project/alpha/")
+        bare = await served.ask(f"/pypi/{BETWEEN}")
+
+    assert OLD in page.text
+    assert NEW not in page.text
+    assert (bare.status, bare.headers["Location"]) == (301, f"./{BETWEEN}/")
+
+
+async def test_lists__of_two_versions_of_one_repository__do_not_take_each_other_away(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        await upload(served, "alpha-1.0-py3-none-any.whl", a_wheel("alpha", "1.0"))
+        between = time.time()
+        await upload(served, "beta-1.0-py3-none-any.whl", a_wheel("beta", "1.0"))
+        now = await served.ask("/pypi/main/simple/", Accept=JSON)
+        then = await served.ask(f"/pypi/main~{written(between)}/simple/", Accept=JSON)
+        files = list(served.daemon.machinery.lists_folder.glob("local.*.names"))
+
+    assert [project["name"] for project in now.json()["projects"]] == ["alpha", "beta"]
+    assert [project["name"] for project in then.json()["projects"]] == ["alpha"]
+    assert len(files) == 2
+
+
+async def test_moments__asked_for_in_masses__are_not_all_kept(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+        for day in range(1, 31):
+            for month in ("01", "03", "05"):
+                await served.ask(f"/pypi/main~2023-{month}-{day:02}/simple/alpha/", Accept=HTML)
+
+        assert len(served.daemon.current.site.moments._kept) == 64
+        assert up.count("/simple/alpha/") == 1

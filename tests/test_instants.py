@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyproxy.instants import as_instant, as_uploaded, show_instant
+
+NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2024-01-01T00:00:00Z", NEW_YEAR),
+        ("2024-01-01t00:00:00z", NEW_YEAR),
+        ("2024-01-01T02:00:00+02:00", NEW_YEAR),
+        ("2023-12-31T19:30:00-04:30", NEW_YEAR),
+        ("2024-01-01T00:00:00.25Z", NEW_YEAR + 0.25),
+        ("2024-01-01T00:00:00.250000999Z", NEW_YEAR + 0.25),
+        ("2016-12-31T23:59:60Z", datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()),
+    ],
+)
+def test_instant__as_rfc_3339_writes_it__is_read(text: str, seconds: float) -> None:
+    assert as_instant(text) == seconds
+
+
+def test_date__stands_for_the_end_of_its_day_in_utc() -> None:
+    found = as_instant("2023-12-31")
+
+    assert found is not None
+    assert NEW_YEAR - 0.001 < found < NEW_YEAR
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2024",
+        "2024-02-30",
+        "2024-01-01T00:00:00",
+        "2024-01-01T25:00:00Z",
+        "2024-01-01 00:00:00Z",
+        "2024-01-01T00:00Z",
+        "2024-01-01T00:00:00.Z",
+        "2024-01-01T00:00:00+0200",
+        "2024-01-01\n",
+        "9999-12-31",
+        "\u0662\u0660\u0662\u0664-01-01",
+    ],
+)
+def test_instant__of_another_form__is_none(text: str) -> None:
+    assert as_instant(text) is None
+
+
+@given(st.text(max_size=40))
+def test_instant__whatever_it_is__raises_nothing(text: str) -> None:
+    assert as_instant(text) is None or text[:4].isdigit()
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - hypothesis wants naive bounds
+def test_instant__shown__is_read_as_the_same_second(moment: datetime) -> None:
+    seconds = moment.replace(tzinfo=UTC, microsecond=0).timestamp()
+
+    assert as_instant(show_instant(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", [None, "", "yesterday", "2024-99-01T00:00:00Z"])
+def test_uploaded__untold_or_wrong__is_none(text: str | None) -> None:
+    assert as_uploaded(text) is None
