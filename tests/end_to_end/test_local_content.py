@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,7 +13,8 @@ from aiohttp.test_utils import make_mocked_request
 from pyproxy.handlers.access import is_local
 from tests.daemon import JSON, a_wheel, project, serving
 from tests.fakes.raw_upstream import RawUpstream
-from tests.uploading import READ, UPLOAD, basic, local, upload
+from tests.upload.test_attestations import subject
+from tests.uploading import READ, UPLOAD, basic, form, local, send, upload
 
 WHEEL = "alpha-9.0-py3-none-any.whl"
 
@@ -33,6 +35,40 @@ async def test_upload__answered__is_on_the_page_with_all_its_fields(tmp_path: Pa
     assert page.headers["Cache-Control"] == "no-cache"
     assert got.body == data
     assert file["core-metadata"] == {"sha256": hashlib.sha256(metadata.body).hexdigest()}
+
+
+def attested(filename: str, data: bytes) -> str:
+    """The form's field: one attestation of a file with these bytes."""
+    return json.dumps([subject(filename, hashlib.sha256(data).hexdigest())])
+
+
+async def test_upload__attested__gives_its_provenance_as_it_came(tmp_path: Path) -> None:
+    data = a_wheel("alpha", "9.0")
+    text = "server: {public_url: 'https://packages.example'}\n" + local(None)
+    async with serving(tmp_path, text) as served:
+        assert (await send(served, form(WHEEL, data, attestations=attested(WHEEL, data)))).status == 200
+        (file,) = (await served.page()).json()["files"]
+        answer = await served.ask(file["provenance"].removeprefix("https://packages.example"))
+
+    assert answer.headers["Content-Type"] == "application/vnd.pypi.integrity.v1+json"
+    (bundle,) = answer.json()["attestation_bundles"]
+    assert bundle["attestations"] == json.loads(attested(WHEEL, data))
+
+
+async def test_upload__attested_for_another_file__is_refused_and_again_adds_none(tmp_path: Path) -> None:
+    data = a_wheel("alpha", "9.0")
+    others = [attested("alpha-9.1-py3-none-any.whl", data), attested(WHEEL, b"other bytes")]
+    async with serving(tmp_path, local(None)) as served:
+        refused = [await send(served, form(WHEEL, data, attestations=other)) for other in others]
+        assert (await served.page()).status == 404
+        await upload(served, WHEEL, data)
+        later = await send(served, form(WHEEL, data, attestations=attested(WHEEL, data)))
+        (file,) = (await served.page()).json()["files"]
+
+    assert [answer.status for answer in refused] == [400, 400]
+    assert "an attestation is about 'alpha-9.1-py3-none-any.whl'" in refused[0].line
+    assert "an attestation is about other bytes" in refused[1].line
+    assert (later.status, "provenance" in file) == (200, False)  # what is there is left as it is
 
 
 async def test_upload__same_again__is_200_and_other_bytes_are_409(tmp_path: Path) -> None:

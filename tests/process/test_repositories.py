@@ -113,3 +113,27 @@ async def test_uploads__by_eight_clients_at_once__are_all_there_in_consecutive_v
 
     assert len(listed.json()["projects"]) == 80
     assert [int(line.split()[0]) for line in versions] == list(range(1, 81))
+
+
+async def test_upload__answered_by_one_worker__is_seen_in_the_same_moment_in_each(tmp_path: Path) -> None:
+    async with daemon(tmp_path, "server: {workers: 2}\n" + local(None)) as served:
+
+        async def client(number: int) -> None:
+            for at in range(6):
+                version = f"{number}.{at}"
+                data = await give(served, version)
+                # Each on a connection of its own, so that all workers are asked.
+                pages = await asyncio.gather(*(served.page(Connection="close") for _ in range(4)))
+                name = f"alpha-{version}-py3-none-any.whl"
+                links = [{f["filename"]: f["url"] for f in page.json()["files"]}[name] for page in pages]
+                link = urljoin("/pypi/main/simple/alpha/", links[0])
+                got = await asyncio.gather(*(served.ask(link, Connection="close") for _ in range(2)))
+                assert [answer.body == data for answer in got] == [True, True]
+
+        await asyncio.gather(*map(client, range(4)))
+        asked = [await served.metric("pyproxy_requests_total", kind=kind) for kind in ("upload", "simple", "file")]
+        versions = (await repo(served, "versions", "team")).splitlines()
+        assert await served.stop() == 0
+
+    assert asked == [24, 96, 48]
+    assert [int(line.split()[0]) for line in versions] == list(range(1, 25))

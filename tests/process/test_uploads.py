@@ -194,3 +194,19 @@ async def test_error__at_every_point_of_an_upload__is_told_and_leaves_nothing(
         assert "Traceback" not in served.stderr
     assert set(statuses) == {200, status}
     sound(served.data)
+
+
+async def test_upload__large__takes_little_memory_and_little_time_from_others(tmp_path: Path) -> None:
+    data = a_wheel("alpha", "1.0", payload=noise(150 << 20))
+    async with daemon(tmp_path, local(None)) as served:
+        assert (await upload(served, "beta-1.0-py3-none-any.whl", a_wheel("beta", "1.0"))).status == 200
+        before = served.memory("VmHWM")
+        uploading = asyncio.create_task(upload(served, "alpha-1.0-py3-none-any.whl", data))
+        took = []
+        while not uploading.done():
+            began = time.monotonic()
+            assert (await served.page("beta")).status == 200
+            took.append(time.monotonic() - began)
+        assert (await uploading).status == 200
+        assert served.memory("VmHWM") - before < 32 << 20
+        assert sorted(took)[len(took) // 2] < 0.2  # some ms where nothing else runs
