@@ -79,6 +79,7 @@ class SharedArrival(Arrival):
         self._slot: Slot | None = None
         self._following = 0  # when the download that is read along began, by the board
         self._opened = False  # and whether its file is
+        self._placed = False  # the bytes go to a file of this download's own, or had to go elsewhere
         self._past: list[Spool] = []  # files that were read along, which readers may still have at hand
         self._alone = False
         self._pause = FIRST_PAUSE
@@ -94,6 +95,7 @@ class SharedArrival(Arrival):
             if self.landed is not None:
                 return
         if turn is None:
+            self.followed = False
             await super()._bring()
         else:
             await self._bring_for_all(turn)
@@ -150,14 +152,16 @@ class SharedArrival(Arrival):
     def _pulse(self) -> None:
         super()._pulse()
         if self.error is None:
-            spool = self.spool
+            spool = self.spool if self._placed else None
             passing = spool is not None and not (spool.whole_on_disk and spool.temp is not None)
             self._tell("landed" if self.landed is not None else "passing" if passing else "coming")
 
     def _tell(self, state: State, failure: Failure | None = None) -> None:
         if self._slot is None:
             return
-        spool, landed, validator = self.spool, self.landed, self._validator
+        # While it is taken over, what it has is in another's file.
+        spool = self.spool if self._placed else None
+        landed, validator = self.landed, self._validator
         self._slot.tell(
             Notice(
                 self._slot.began,
@@ -238,7 +242,8 @@ class SharedArrival(Arrival):
         spool = self.spool
         if spool is not None and notice.arrived > spool.size:
             spool.written(notice.arrived - spool.size)
-        self.headed, self.total, self._validator = notice.headed, notice.total, notice.validator
+        if notice.headed:
+            self.headed, self.total, self._validator = True, notice.total, notice.validator
         if notice.landed is not None:
             digest, size, verified = notice.landed
             self.landed = Landed(Sha256(digest), size, verified)
@@ -284,9 +289,10 @@ class SharedArrival(Arrival):
         return written
 
     async def _fetch(self, spool: Spool) -> None:
+        self._placed = True
+        self._pulse()  # the others learn where the bytes go
         if self.promise.algorithm is not None and spool.size and spool.size == self.total:
             return  # all of it had come, and was not told to be right: the digest tells
-        self._pulse()  # the others learn where the bytes go
         await super()._fetch(spool)
 
     def _now_in(self, spool: Spool) -> None:

@@ -11,68 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy.arrival import HOLD_BACK, STEP, Arrival, Landed, Open, Promise, Reader
+from pyproxy.arrival import HOLD_BACK, STEP, Arrival, Landed, Open, Promise
 from pyproxy.arrivals import Arrivals
-from pyproxy.errors import ContentWrong, RemoteFailed, StoreFull
-from pyproxy.storage.blobs import Blobs, Temp
-from pyproxy.storage.disk import Disk
+from pyproxy.errors import ContentWrong, RemoteFailed
+from pyproxy.storage.blobs import Temp
 from pyproxy.storage.spool import WINDOW
-from tests.fakes.bodies import Part, ScriptedFile
+from tests.fakes.bodies import Part, ScriptedFile, opener
+from tests.fakes.shelves import Shelf, client, read
 
 BODY = bytes(range(256)) * 2048  # 512 KiB
 DIGEST = hashlib.sha256(BODY).hexdigest()
-
-
-class Shelf:
-    """A store in a folder. `full_at`: the disk refuses what goes beyond; `limit`: the cache does."""
-
-    def __init__(self, folder: Path, *, full_at: int | None = None, limit: int = 1 << 40) -> None:
-        self.tmp = folder / "tmp"
-        self.tmp.mkdir()
-        self.limit = limit
-        self.kept: dict[str, bytes] = {}
-        self.reserved = 0
-        self.most = 0
-        """The most that lay in the folder when more was about to be written."""
-
-        def fault(what: str) -> None:
-            self.most = max(self.most, self.written())
-            if full_at is not None and what.startswith("write") and self.written() >= full_at:
-                raise OSError(28, "No space left on device")
-
-        self.blobs = Blobs(Disk(folder, fault=fault), root=folder / "blobs", tmp=self.tmp)
-
-    def written(self) -> int:
-        return sum(path.stat().st_size for path in self.tmp.iterdir())
-
-    def temp(self) -> Temp:
-        return self.blobs.temp()
-
-    async def reserve(self, nbytes: int) -> Place:
-        place = Place(self)
-        await place.grow(nbytes)
-        return place
-
-    async def keep(self, temp: Temp, landed: Landed, room: object) -> None:
-        del room
-        self.kept[landed.digest] = temp.path.read_bytes()
-        temp.discard()
-
-
-class Place:
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self.nbytes = 0
-
-    async def grow(self, nbytes: int) -> None:
-        if self.shelf.reserved + nbytes > self.shelf.limit:
-            raise StoreFull("no room")
-        self.nbytes += nbytes
-        self.shelf.reserved += nbytes
-
-    def release(self) -> None:
-        self.shelf.reserved -= self.nbytes
-        self.nbytes = 0
 
 
 @pytest.fixture
@@ -90,36 +38,6 @@ def arriving(
     open_: Open, shelf: Shelf, pool: ThreadPoolExecutor, promise: Promise, *, keep: bool = True, retries: int = 3
 ) -> Arrival:
     return Arrival("a-1.0-py3-none-any.whl", "far", promise, open_, shelf, keep=keep, retries=retries, executor=pool)
-
-
-def opener(remote: ScriptedFile) -> Open:
-    return remote.open  # type: ignore[return-value]  # the fake stream has what an arrival uses
-
-
-async def read(arrival: Arrival, reader: Reader, end: int | None) -> bytes:
-    """What a client gets, as the sender sends it. Raises what the download fails with."""
-    got = bytearray()
-    while end is None or len(got) < end:
-        limit = arrival.sendable(end)
-        if len(got) < limit:
-            spool = arrival.spool
-            assert spool is not None
-            if len(got) < spool.on_disk:
-                got += os.pread(spool.fd, min(limit, spool.on_disk) - len(got), len(got))
-            else:
-                got += spool.read(len(got), limit - len(got))
-            reader.passed(len(got))
-            continue
-        if arrival.verified:
-            break
-        await arrival.changed()
-    return bytes(got)
-
-
-async def client(arrival: Arrival) -> bytes:
-    with arrival.reading() as reader:
-        await arrival.head()
-        return await read(arrival, reader, arrival.total)
 
 
 async def test_run__right_bytes__serves_and_keeps_them(shelf: Shelf, pool: ThreadPoolExecutor) -> None:

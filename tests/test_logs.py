@@ -300,3 +300,23 @@ def test_process__killed_softly__has_written_what_it_logged_a_moment_before() ->
         assert process.stderr is not None
         assert process.stderr.readline().endswith("first\n")
         process.send_signal(signal.SIGTERM)
+
+
+def test_sink__shared_with_other_processes__breaks_no_line_over_two_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+
+    def write(_fd: int, data: memoryview) -> int:
+        written.append(bytes(data))
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    sink = Sink(7, lambda line: line.message, piece=100)
+    lines = ["a" * 60, "b" * 30, "c" * 250, "d" * 90, "e"]
+    for line in lines:
+        sink.push(Line(0.0, "info", "test", line))
+    sink.close()
+
+    assert b"".join(written).decode().splitlines() == lines
+    assert all(len(piece) <= 100 for piece in written)
+    whole = [piece for piece in written if b"c" not in piece]
+    assert all(piece.endswith(b"\n") for piece in whole)

@@ -13,7 +13,7 @@ import tempfile
 from enum import IntEnum
 from typing import Final
 
-SLOTS: Final = 256
+SLOTS: Final = 512
 """Downloads that one worker can have on the board at once."""
 
 KEY: Final = 16

@@ -201,26 +201,28 @@ class CachedIndex:
 
     async def _noticed(self, project: ProjectName, held: Held) -> Held | None:
         """The page as another worker may have left it: fetched anew, confirmed, or gone. None where it is gone."""
-        held.seen = self._changes.stamp  # before the look: what changes meanwhile is looked at again
+        stamp = self._changes.stamp  # before the look: what changes meanwhile is looked at again
         head = self._stored.head(project)
         if head is None:
             if not held.head.version or self._stored.is_writing(project):
-                return held  # not stored yet, or never to be, as the disk refuses it
+                held.seen = stamp  # not stored yet, or never to be, as the disk refuses it
+                return held
             self._shelf.drop(project)
             return None
         if head.fetched_at <= held.head.fetched_at:
+            held.seen = stamp
             return held
         if head.version == held.head.version:
-            held.head = head
+            held.head, held.seen = head, stamp
             return held
         newer = await self._stored.load(project)
         now = self._shelf.get(project)
         if newer is None or now is not held:
             return now  # somebody here has put another there while the page was unpacked
         if newer.raw == held.raw:
-            held.head = newer.head
+            held.head, held.seen = newer.head, stamp
             return held
-        newer.seen = held.seen
+        newer.seen = stamp
         self._shelf.put(project, newer)
         return newer
 

@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 THREADS: Final = 4
 
+SHARED_FLUSH_SECONDS: Final = 15.0
+"""How long the uses of one worker may be unknown to another that evicts."""
+
 SPARE_DISK: Final = 32 << 20
 """Bytes of the disk that a reservation leaves free, for the index and for others."""
 
@@ -111,6 +114,7 @@ class BlobCache:
     def share(self, tell: Tell) -> None:
         """Counts reservations together with other workers (`Room.share`)."""
         self._room.share(tell)
+        self._uses.flush_seconds = SHARED_FLUSH_SECONDS
 
     @translated
     def total(self) -> Total:

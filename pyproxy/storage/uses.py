@@ -21,6 +21,8 @@ class Uses:
     """The uses since the last flush. `last` is the latest use on record, in microseconds since the epoch."""
 
     def __init__(self, last: int, *, clock: Callable[[], float] = time.time) -> None:
+        self.flush_seconds: float | None = None
+        """How long a use may stay unwritten; None: FLUSH_SECONDS."""
         self._clock = clock
         self._tick = last
         self._noted: dict[Sha256, int] = {}
@@ -36,7 +38,9 @@ class Uses:
         """Notes a use; True, once, when it is time to flush."""
         with self._lock:
             self._noted[digest] = self._next()
-            due = len(self._noted) >= FLUSH_ENTRIES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS
+            due = len(self._noted) >= FLUSH_ENTRIES or time.monotonic() - self._flushed_at >= (
+                self.flush_seconds or FLUSH_SECONDS
+            )
             if due:
                 self._flushed_at = time.monotonic()
             return due

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pyproxy.app import Daemon, Place, drained, running, stopped
-from pyproxy.errors import PyproxyError
+from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.fellows import Board, fellows
 from pyproxy.logs import setup, shutdown
 from pyproxy.site import Site
@@ -68,7 +68,7 @@ class Worker:
             async with asyncio.timeout(GATHER_LIMIT):
                 return await answer
         except TimeoutError:
-            raise PyproxyError("the supervisor does not tell what the other workers have counted") from None
+            raise StoreTrouble("the supervisor does not tell what the other workers have counted") from None
         finally:
             del self._gathering[number]
 
@@ -156,6 +156,8 @@ async def work(channel_fd: int) -> int:
 async def _serve(hello: messages.Hello, channel: Channel) -> int:
     board = Board(hello.board, hello.count)
     known = fellows(board, hello.index, hello.config.storage.path / "cache" / "turns")
+    for fd in (hello.listener, hello.board):
+        os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
     place = Place(socket.socket(fileno=hello.listener), known, first=hello.index == 0)
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:

@@ -47,7 +47,7 @@ QUICK: Final = 10.0
 """Seconds: a worker that lived longer is replaced at once, one that did not after a while that grows."""
 
 FIRST_PAUSE: Final = 0.1
-LAST_PAUSE: Final = 10.0
+LAST_PAUSE: Final = 3.0
 
 PREPARE_LIMIT: Final = 20.0
 COUNT_LIMIT: Final = 1.0
@@ -246,8 +246,10 @@ class Supervisor:
 
     def _hear(self, child: Child, message: Message) -> None:
         match message:
-            case messages.Ready() if child.config is not self._config:
-                self._help(self._catch_up(child))
+            case messages.Ready():
+                log.info("worker %d (pid %d) is ready", child.index, child.pid)
+                if child.config is not self._config:
+                    self._help(self._catch_up(child))
             case messages.Gather():
                 self._help(self._gather(child, message.number))
 

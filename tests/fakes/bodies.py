@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from pyproxy.arrival import Open
 from pyproxy.errors import RemoteFailed
 from pyproxy.upstream import Validators
 
@@ -73,3 +74,8 @@ class ScriptedFile:
         if part.refuses is not None:
             raise part.refuses
         yield Stream(self.body, part, start, self.etag)
+
+
+def opener(remote: ScriptedFile) -> Open:
+    """The file as an arrival opens it."""
+    return remote.open  # type: ignore[return-value]  # the fake stream has what an arrival uses

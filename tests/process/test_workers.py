@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 
 from tests.daemon import JSON, Answer, Project, a_wheel, noise, project
 from tests.fakes.faults import Drip, Flip, Gate, Hang, Status
+from tests.fakes.raw_client import connected
 from tests.fakes.raw_upstream import RawUpstream
 from tests.process.daemons import Process, all_right, daemon, in_order, one_remote, pyproxy, temps_of, until
 
@@ -396,6 +398,40 @@ async def test_owner_of_a_download__killed__others_go_on_where_it_was(tmp_path: 
         assert (found.blobs, found.temps) == (1, ())
 
 
+def owner_of(port: int, pids: list[int]) -> int:
+    """The worker that has the connection from this port of a client."""
+    peer = f":{port:04X}"
+    [inode] = [
+        fields[9]
+        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if fields[2].endswith(peer) and fields[3] == "01"  # as the daemon has it: established, its peer is the client
+    ]
+    [pid] = [
+        pid for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if str(fd.readlink()) == f"socket:[{inode}]"
+    ]
+    return pid
+
+
+async def test_worker__killed__connections_of_others_never_notice(tmp_path: Path) -> None:
+    ask = b"GET /pypi/main/simple/alpha/ HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *THREE) as served:
+        project(up)
+        pids = workers_of(served)
+        host, _, port = served.url.split("/")[2].partition(":")
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(connected((host, int(port)))) for _ in range(18)]
+            assert all([(await client.ask(ask)).status == 200 for client in clients])
+            owners = [owner_of(client._sock.getsockname()[1], pids) for client in clients]
+            assert set(owners) == set(pids)  # everybody has some
+            os.kill(pids[1], signal.SIGKILL)
+            for client, owner in zip(clients, owners, strict=True):
+                if owner == pids[1]:
+                    assert await client.ends()
+                else:
+                    for _ in range(10):
+                        assert (await client.ask(ask)).status == 200
+
+
 @pytest.mark.timeout(3600)
 async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_right(
     tmp_path: Path, machine_environment: Mapping[str, str]
@@ -429,14 +465,19 @@ async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_r
                     whole += answer.whole
 
             clients = [asyncio.create_task(client(seed)) for seed in range(8)]
-            for _ in range(cycles):
-                await asyncio.sleep(dice.uniform(0.05, 0.4))
-                victim = dice.choice(workers_of(served))
-                killed.add(victim)
-                os.kill(victim, signal.SIGKILL)
-                await until(lambda: len(set(workers_of(served)) - killed) == 4, "the worker is replaced")
-            over.set()
-            await asyncio.gather(*clients)
+            try:
+                for cycle in range(cycles):
+                    victim = dice.choice(workers_of(served))
+                    killed.add(victim)
+                    os.kill(victim, signal.SIGKILL)
+                    if cycle % 4:  # also while one starts, but not again and again
+                        await served.logged("is ready", times=4 + len(killed) - (cycle + 3) // 4)
+                    else:
+                        await until(lambda: len(set(workers_of(served)) - killed) == 4, "the worker is replaced")
+                    await asyncio.sleep(dice.uniform(0.05, 0.4))
+            finally:
+                over.set()
+                await asyncio.gather(*clients)
             assert wrong == []
             await in_order(served.data, limit=LIMIT)
             assert await served.stop() == 0
