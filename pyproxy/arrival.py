@@ -32,6 +32,9 @@ INLINE = 64 * 1024
 """Chunks below this are hashed and written on the loop: 64 KiB take 0.07 ms there, a hop to a thread 0.1 ms."""
 
 
+STORING = 0.5
+"""Seconds that the end of every answer waits for the file to be stored, which mostly takes some milliseconds."""
+
 STEP = 8 << 20
 """Bytes of room asked for at once where the page does not tell the size: a mere head shall not empty the cache."""
 
@@ -114,6 +117,7 @@ class Arrival:
         self.followed = False
         """Another process downloads it, and counts what becomes of it."""
         self.landed: Landed | None = None
+        """Set once it is checked, and stored if that is quick: readers may finish."""
         self.error: PyproxyError | None = None
         self.spool: Spool | None = None
         self._open = open_
@@ -130,6 +134,7 @@ class Arrival:
         self._sha256 = hashlib.sha256()
         self._other = _other_hasher(promise)
         self._validator: str | None = None
+        self._checked: Landed | None = None
         self._over = False
         self._temp: Temp | None = None
         self._room: Room | None = None
@@ -142,8 +147,13 @@ class Arrival:
         return self.spool.size if self.spool is not None else 0
 
     @property
+    def checked(self) -> Landed | None:
+        """What it turned out to be, once that is right: nothing is waited for but the disk."""
+        return self._checked or self.landed
+
+    @property
     def verified(self) -> bool:
-        return self.landed is not None
+        return self.checked is not None
 
     def sendable(self, end: int | None) -> int:
         """Up to which offset an answer that ends at `end` (None: unknown) may be sent now."""
@@ -249,12 +259,24 @@ class Arrival:
     async def _bring(self) -> None:
         spool = self.spool = await self._begun()
         await self._fetch(spool)
-        landed = self._check()
-        self.landed = landed
-        self._pulse()
+        self._checked = self._check()
         if self._temp is not None and self._keep and spool.whole_on_disk:
-            await self._store_it(self._temp, landed)
+            await self._land(self._temp, self._checked)
             self._temp = None
+        else:
+            self.landed = self._checked
+            self._pulse()
+
+    async def _land(self, temp: Temp, landed: Landed) -> None:
+        """Stores it; who has got all of it may then count on that, also after a crash, unless the disk is slow."""
+        storing = asyncio.create_task(self._store_it(temp, landed), name=f"storing {self.name}")
+        try:
+            await asyncio.wait([storing], timeout=STORING)
+            self.landed = landed
+            self._pulse()
+            await storing
+        finally:
+            storing.cancel()  # does nothing to one that is done
 
     async def _begun(self) -> Spool:
         """Where the bytes go."""

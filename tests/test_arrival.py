@@ -13,7 +13,7 @@ import pytest
 
 from pyproxy.arrival import HOLD_BACK, STEP, Arrival, Landed, Open, Promise
 from pyproxy.arrivals import Arrivals
-from pyproxy.errors import ContentWrong, RemoteFailed
+from pyproxy.errors import ContentWrong, RemoteFailed, StoreTrouble
 from pyproxy.storage.blobs import Temp
 from pyproxy.storage.spool import WINDOW
 from tests.fakes.bodies import Part, ScriptedFile, opener
@@ -559,3 +559,49 @@ async def test_changed__failed__each_reader_gets_an_error_of_its_own(shelf: Shel
     assert {(type(e), str(e), e.remote, e.why, e.final, e.retry_after) for e in met} == {
         (RemoteFailed, "remote far: answered 503", "far", "answered 503", True, 3.0)
     }
+
+
+async def test_reader__that_has_it_all__finds_it_stored(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    assert shelf.kept == {DIGEST: BODY}
+    await arrivals.close(grace=5)
+
+
+async def test_disk__slow__holds_the_end_of_answers_back_for_a_moment_only(
+    shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyproxy.arrival.STORING", 0.05)
+    synced = asyncio.Event()
+
+    class Slow(Shelf):
+        async def keep(self, temp: Temp, landed: Landed, room: object) -> None:
+            await synced.wait()
+            await super().keep(temp, landed, room)
+
+    shelf.__class__ = Slow
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    assert shelf.kept == {}
+    synced.set()
+    await arrivals.close(grace=5)
+    assert shelf.kept == {DIGEST: BODY}
+
+
+async def test_store__fails__the_end_of_answers_comes_at_once(shelf: Shelf, pool: ThreadPoolExecutor) -> None:
+    class Failing(Shelf):
+        async def keep(self, temp: Temp, landed: Landed, room: object) -> None:
+            del temp, landed, room
+            raise StoreTrouble("no")
+
+    shelf.__class__ = Failing
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir())) == ({}, [])

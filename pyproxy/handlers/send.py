@@ -160,7 +160,7 @@ class Outlet:
                     at = await self._some(None if chunked else sock, arrival, at, limit)
                     reader.passed(at)
                     continue
-                if arrival.verified:
+                if arrival.landed is not None:
                     return
                 if end is not None and (kept := _last_of_part(arrival, at, end)):
                     # These bytes may go only when the whole is verified, and until then nobody else may need them.

@@ -83,10 +83,10 @@ class Archives:
             return Content("hit", _etag(file, blob.digest), lasting(file), blob=blob)
         arrival = self.arrive(project, file)
         result: Result = "miss"
-        if arrival.landed is not None:
+        if arrival.checked is not None:
             # About to be recorded: nobody waits for the remote any more, and this is a use like any later one.
             result = "hit"
-            self._cache.touch(arrival.landed.digest)
+            self._cache.touch(arrival.checked.digest)
         return Content(result, _etag(file, None), lasting(file), arrival=arrival)
 
     def arrive(self, project: ProjectName, file: File) -> Arrival:

@@ -77,7 +77,7 @@ async def read(arrival: Arrival, reader: Reader, end: int | None) -> bytes:
                 got += spool.read(len(got), limit - len(got))
             reader.passed(len(got))
             continue
-        if arrival.verified:
+        if arrival.landed is not None:
             break
         await arrival.changed()
     return bytes(got)

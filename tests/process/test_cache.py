@@ -209,6 +209,20 @@ async def test_restart__remote_gone__pages_files_and_metadata_are_as_before(tmp_
         assert temps_of(served.data) == ()
 
 
+async def test_kill__the_moment_that_a_client_has_its_file__loses_none(tmp_path: Path) -> None:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/")) as served:
+        made = published(up)
+        for name, data in made.files.items():
+            answer = await served.file(name)
+            await served.kill()
+            assert answer.body == data
+            await served.start()
+        await up.stop()
+        for name, data in made.files.items():
+            assert (await served.file(name)).body == data
+        assert await served.metric("pyproxy_requests_total", kind="file", result="hit") == COUNT
+
+
 async def test_eviction__file_used_while_another_is_written_down__is_the_later_used(tmp_path: Path) -> None:
     slow = {VARIABLE: "temp-synced:sleep=1@3"}
     async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/", size="200kB"), env=slow) as served:
