@@ -143,13 +143,39 @@ async def test_shadow__project_with_a_local_file__is_answered_from_it_alone(up: 
     assert (remote.status, up.count()) == (404, 0)
 
 
-async def test_private__names__never_leave(up: RawUpstream, tmp_path: Path) -> None:
-    project(up, "acme-tool")
-    async with serving(tmp_path, local(up, private='["acme-*"]')) as served:
-        page = await served.page("acme-tool")
-        file = await served.ask("/pypi/main/files/up/files/acme_tool-1.0-py3-none-any.whl")
+SURFACES = (
+    "simple/{name}/",
+    "simple/{name}",
+    "project/{name}/",
+    "pypi/{name}/json",
+    "pypi/{name}/1.0/json",
+    "integrity/{name}/1.0/{file}/provenance",
+    "files/up/files/{file}",
+    "files/up/files/{file}.metadata",
+    "files/up~elsewhere.example/files/{file}",
+    "?q={name}",
+)
 
-    assert (page.status, file.status, up.count()) == (404, 404, 0)
+
+@pytest.mark.parametrize("merge", ["ahead", "shadow"])
+@pytest.mark.parametrize("mine", [True, False])
+async def test_private__names__never_leave_on_any_surface(
+    up: RawUpstream, tmp_path: Path, merge: str, *, mine: bool
+) -> None:
+    project(up, "acme-tool")
+    file = "acme_tool-1.0-py3-none-any.whl"
+    async with serving(tmp_path, local(up, private='["acme-*"]', merge=merge)) as served:
+        if mine:
+            assert (await upload(served, "acme_tool-2.0-py3-none-any.whl", a_wheel("acme_tool", "2.0"))).status == 200
+        for surface in SURFACES:
+            for name in ("acme-tool", "Acme_Tool", "ACME.tool"):
+                answer = await served.ask(f"/pypi/main/{surface.format(name=name, file=file)}", Accept=JSON)
+                assert answer.status in {200, 301, 404}, (surface, answer)
+        page = await served.page("acme-tool")
+
+    shown = [record["filename"] for record in page.json()["files"]] if mine else [page.status]
+    assert shown == (["acme_tool-2.0-py3-none-any.whl"] if mine else [404])
+    assert [request.path for request in up.requests if "acme" in request.path.lower()] == []
 
 
 async def test_guard__stands_before_everything(up: RawUpstream, tmp_path: Path) -> None:
