@@ -72,16 +72,24 @@ def add_cached(
 
 
 def _wanted(store: Store, remotes: Sequence[RemoteConfig], spec: Spec) -> list[_Wanted]:
-    """What the page of the one remote that has cached files of it names. Raises Ambiguous, NothingMatches."""
+    """What the page of the one remote that has cached files of it names. Raises Ambiguous, NothingMatches.
+
+    Several remotes may have the same files; but none is mixed with another, whose project may be somebody else's.
+    """
     pages = [(remote, page) for remote in remotes if (page := _page(store, remote, spec)) is not None]
     selected = [list(_selected(remote, page, spec)) for remote, page in pages]
-    having = [files for files in selected if any(_cached(store, one) is not None for one in files)]
-    if not having:
+    cached = [
+        {(one.file.filename, record.digest) for one in files if (record := _cached(store, one)) is not None}
+        for files in selected
+    ]
+    everything = set().union(*cached)
+    if not everything:
         raise NothingMatches(f"nothing is cached that {spec.text} selects")
-    if len(having) > 1:
-        names = ", ".join(files[0].remote.name for files in having)
-        raise Ambiguous(f"{spec.project} is cached from several remotes ({names}): --remote says which is meant")
-    return having[0]
+    for files, here in zip(selected, cached, strict=True):
+        if here == everything:
+            return files
+    names = ", ".join(files[0].remote.name for files, here in zip(selected, cached, strict=True) if here)
+    raise Ambiguous(f"{spec.project} is cached from several remotes ({names}): --remote says which is meant")
 
 
 def _page(store: Store, remote: RemoteConfig, spec: Spec) -> ProjectPage | None:

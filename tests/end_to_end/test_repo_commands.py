@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyproxy.model import Sha256
-from tests.daemon import Project, Served, a_wheel, serving
+from tests.daemon import JSON, Project, Served, a_wheel, serving
 from tests.fakes.raw_upstream import RawUpstream
 from tests.process.daemons import Done, pyproxy
 from tests.storage.repositories import digest_of
@@ -261,7 +261,7 @@ async def test_add_from_cache__cached_of_two_remotes__wants_to_be_told_which(up:
     up.serve(
         "/other/alpha/",
         other.as_json().replace(b"../../files", b"../../others"),
-        content_type="application/vnd.pypi.simple.v1+json",
+        content_type=JSON,
     )
     up.serve(f"/others/{ONE}", other.files[ONE])
     async with serving(tmp_path, text) as served:
@@ -277,3 +277,19 @@ async def test_add_from_cache__cached_of_two_remotes__wants_to_be_told_which(up:
     assert "alpha is cached from several remotes (one, two)" in unclear.err
     assert did["added"] == [ONE]
     assert got == other.files[ONE]
+
+
+async def test_add_from_cache__same_file_of_two_remotes__is_one(up: RawUpstream, tmp_path: Path) -> None:
+    text = f"remotes: {{one: {{url: '{up.url}simple/'}}, two: {{url: '{up.url}mirror/'}}}}\n"
+    text += local(None) + "    remote: one\n  second: {remote: two}\n"
+    made = Project("alpha")
+    made.add(ONE, a_wheel("alpha", "1.0"))
+    made.publish(up)
+    up.serve("/mirror/alpha/", made.as_json(), content_type=JSON)
+    async with serving(tmp_path, text) as served:
+        assert (await served.ask((await served.links("alpha", "second"))[ONE])).status == 200
+        assert await names(served) == [ONE]
+        await served.settled()
+        did = await told(tmp_path, "add", "team", "--from-cache", "alpha")
+
+    assert did["added"] == [ONE]
