@@ -24,13 +24,14 @@ from pyproxy.handlers.routes import answer
 from pyproxy.index.patience import patience
 from pyproxy.lists_folder import sweep
 from pyproxy.logs import access
-from pyproxy.metrics import Metrics
+from pyproxy.metrics import Metrics, Tally
 from pyproxy.reload import ConfigWatch
+from pyproxy.repeats import Beginning, Ground
 from pyproxy.site import CurrentSite, Machinery, Site, build, replaced
 from pyproxy.storage.repository import open_local
 from pyproxy.storage.store import open_store
 from pyproxy.upkeep import Upkeep, shrink
-from pyproxy.wire import Limits, Listener
+from pyproxy.wire import Limits, Listener, Request
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Daemon:
         self.config = config
         self.machinery = machinery
         self.current = CurrentSite(build(config, machinery))
+        self.ground = Ground(machinery.news, machinery.fellows.changes, machinery.repositories, machinery.tallies)
         shared = machinery.fellows.shared
         self.listener = Listener(
             self.handle,
@@ -59,6 +61,7 @@ class Daemon:
             ahead=shared.shares.is_ahead if shared is not None else None,
         )
         machinery.metrics.open_connections.set_function(lambda: self.listener.open_connections)
+        machinery.metrics.hot_path_bytes.set_function(lambda: self.listener.bytes_known)
 
     @property
     def url(self) -> str:
@@ -76,7 +79,7 @@ class Daemon:
         site = self.current.site
         exchange = Exchange(request, site)
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        beginning = Beginning(self.ground, loop.time())
         status = 0
         site.users += 1
         try:
@@ -87,7 +90,9 @@ class Daemon:
             return response
         finally:
             site.users -= 1
-            self._count(exchange, status, loop.time() - started)
+            tally = self._count(exchange, status, loop.time() - beginning.started)
+            if self.config.server.hot_path and isinstance(request, Request):
+                request.standing = beginning.standing(exchange, status, tally)
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
         try:
@@ -103,13 +108,11 @@ class Daemon:
             exchange.result = "error"
             return refusal(500, "internal error")
 
-    def _count(self, exchange: Exchange, status: int, seconds: float) -> None:
-        metrics = self.machinery.metrics
+    def _count(self, exchange: Exchange, status: int, seconds: float) -> Tally:
         name = exchange.distribution.name if exchange.distribution is not None else ""
-        metrics.requests.labels(name, exchange.kind, exchange.result).inc()
+        tally = self.machinery.metrics.tally(name, exchange.kind, exchange.result)
+        tally.add(exchange.sent, seconds)
         self.machinery.tallies.count(exchange.kind, exchange.result)
-        metrics.request_seconds.labels(exchange.kind).observe(seconds)
-        metrics.response_bytes.labels(exchange.kind).inc(exchange.sent)
         request = exchange.request
         access(
             request.remote or "-",
@@ -122,6 +125,7 @@ class Daemon:
             kind=exchange.kind,
             result=exchange.result,
         )
+        return tally
 
     # ------------------------------------------------------------------ reload
 
@@ -143,6 +147,7 @@ class Daemon:
         old = self.current.site
         self.config = config
         self.current.site = new
+        self.machinery.news.tell_all()
         self.machinery.retire(old, replaced(old, new))
         self.machinery.store.cache.limit = config.storage.max_cache_size
         await shrink(self.machinery.store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
@@ -33,6 +34,68 @@ MODES: Final[dict[str, Mode]] = {
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SHORT = _SECONDS[0]
+
+
+class _Seconds(Histogram):
+    """A histogram that can be told of many short times at once."""
+
+    def observe_short(self, count: int, total: float) -> None:
+        """So many observations, all within the first bucket."""
+        self._sum.inc(total)
+        self._buckets[0].inc(count)
+
+
+class Tally:
+    """The requests of one distribution, kind and result: added up here, and told to Prometheus when it asks.
+
+    Its own counters, with their labels and locks, take 8 µs a request: as much as one that is answered by heart.
+    """
+
+    __slots__ = ("_requests", "_response_bytes", "_seconds", "_told", "nbytes", "requests", "seconds", "short")
+
+    def __init__(self, requests: Counter, seconds: _Seconds, response_bytes: Counter) -> None:
+        self._requests = requests
+        self._seconds = seconds
+        self._response_bytes = response_bytes
+        # These four only grow, and only on the event loop; what was told of them is kept beside.
+        self.requests = 0
+        self.nbytes = 0
+        self.short = 0
+        self.seconds = 0.0
+        self._told = (0, 0, 0, 0.0)
+
+    def add(self, nbytes: int, seconds: float) -> None:
+        """One more request."""
+        self.requests += 1
+        self.nbytes += nbytes
+        if seconds <= _SHORT:
+            self.short += 1
+            self.seconds += seconds
+        else:
+            self._seconds.observe(seconds)
+
+    def settle(self) -> None:
+        """Tells Prometheus what was added since the last time. For one thread at a time."""
+        now = (self.requests, self.nbytes, self.short, self.seconds)
+        before, self._told = self._told, now
+        self._requests.inc(now[0] - before[0])
+        self._response_bytes.inc(now[1] - before[1])
+        self._seconds.observe_short(now[2] - before[2], now[3] - before[3])
+
+
+class _Tallies:
+    """A collector of nothing: the first that a registry asks, so that all others have what was added up."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, RequestKind, Result], Tally] = {}
+        self._lock = threading.Lock()  # two scrapes at once
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            for tally in list(self.kept.values()):
+                tally.settle()
+        yield from ()
 
 
 class Metrics:
@@ -41,6 +104,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
+        self._tallies = _Tallies()
+        r.register(self._tallies)
         ProcessCollector(registry=r)
         PlatformCollector(registry=r)
         self.requests = Counter(
@@ -49,7 +114,7 @@ class Metrics:
             ["distribution", "kind", "result"],
             registry=r,
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = _Seconds(
             "pyproxy_request_seconds",
             "Time from the head of a request to the end of its answer.",
             ["kind"],
@@ -108,10 +173,23 @@ class Metrics:
             "pyproxy_config_reload_failures_total", "Reloads refused because the configuration was wrong.", registry=r
         )
         self.open_connections = Gauge("pyproxy_open_connections", "Connections of clients open now.", registry=r)
+        self.hot_path_bytes = Gauge(
+            "pyproxy_hot_path_bytes", "Bytes of answers kept in memory for requests that are repeated.", registry=r
+        )
         self.build_info = Gauge(
             "pyproxy_build_info", "1, labelled with the versions.", ["version", "python"], registry=r
         )
         self.build_info.labels(__version__, platform.python_version()).set(1)
+
+    def tally(self, distribution: str, kind: RequestKind, result: Result) -> Tally:
+        """Where requests with these labels are counted."""
+        key = (distribution, kind, result)
+        found = self._tallies.kept.get(key)
+        if found is None:
+            found = self._tallies.kept[key] = Tally(
+                self.requests.labels(*key), self.request_seconds.labels(kind), self.response_bytes.labels(kind)
+            )
+        return found
 
     def asked(self, remote: str, kind: str, status: str, seconds: float) -> None:
         """Counts one request to a remote (the observer of `Upstream`)."""

@@ -51,6 +51,7 @@ from pyproxy.instants import as_instant
 from pyproxy.list_renderings import ListRenderings
 from pyproxy.metrics import Metrics
 from pyproxy.model import ProjectName, printable
+from pyproxy.news import News
 from pyproxy.renderings import Renderings
 from pyproxy.simple_api import linker
 from pyproxy.storage.repository import Repositories
@@ -169,6 +170,10 @@ class Site:
         """What Prometheus scrapes."""
         return await self.machinery.exposition()
 
+    def local_stamp(self) -> int:
+        """Another number after every change of local content. Raises StoreTrouble."""
+        return self.machinery.repositories.stamp()
+
     def last_updated(self, distribution: Distribution) -> str | None:
         """When the local content that is shown was made (RFC 3339, UTC); None where there is none."""
         if distribution.repository is None:
@@ -238,6 +243,7 @@ class Machinery:
         self.tokens: frozenset[str] = frozenset()
         """The SHA-256 of every guard's tokens. Written by `build`."""
         self.collisions = Collisions(repositories, Known(store.records, store.lists))
+        self.news = News()
         self.metrics = metrics
         self.tallies = Tallies(store.layout.tallies)
         """The same counts of answers as the metrics', kept over restarts for `pyproxy status`."""
@@ -533,6 +539,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         executor=machinery.disk,
         joined=joined,
         turns=turns,
+        learned=machinery.news.tell,
     )
     index = CachedIndex(
         upstream,
@@ -550,6 +557,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         executor=machinery.work,
         dropped=metrics.dropped_links.labels(name).inc,
         fellows=machinery.fellows,
+        changed=machinery.news.tell,
     )
     return Source(config, request_timeout, upstream, index, arrivals)
 

@@ -31,6 +31,7 @@ from pyproxy.app import Daemon, running
 from pyproxy.config import Config, Flags, load
 from pyproxy.wire import Limits
 from tests.fakes.raw_upstream import RawUpstream
+from tests.hot_path import as_wanted
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
@@ -229,6 +230,7 @@ class Served:
             index._details._clock = clock
             for kept in (index._names, index._files.companions._documents, index._details._documents):
                 kept._clock = kept._keeper._clock = clock
+        self.daemon.machinery.news.tell_all()  # no clock but this one jumps within a second
 
     def forget_failures(self) -> None:
         """A remote that failed twice in a row is left alone for half a second and more: not in this test."""
@@ -283,7 +285,7 @@ class Served:
 def configured(folder: Path, text: str, env: Mapping[str, str] = MappingProxyType({})) -> Config:
     """The configuration of this YAML, its store in `folder/data`."""
     path = folder / "pyproxy.yaml"
-    path.write_text(textwrap.dedent(text))
+    path.write_text(as_wanted(textwrap.dedent(text)))
     return load(path, flags=Flags(data=folder / "data", listen="127.0.0.1:0"), env=env)
 
 

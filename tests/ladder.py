@@ -19,6 +19,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
     ("__main__", "cli"),
     ("workers", "repo_commands", "warming"),
     ("app",),
+    ("repeats",),
     ("wire", "reload", "handlers"),
     ("site",),
     (
@@ -43,6 +44,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "freshness",
         "config",
         "machine_index",
+        "news",
         "metrics",
         "logs",
     ),

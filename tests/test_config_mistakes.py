@@ -68,7 +68,10 @@ SERVER = [
     (
         "qqq: 80",
         "qqq",
-        "unknown key; here may stand listen, max_upload_size, public_url, request_timeout, watch_config, workers",
+        (
+            "unknown key; here may stand "
+            "hot_path, listen, max_upload_size, public_url, request_timeout, watch_config, workers"
+        ),
     ),
     ("'a\\nb': 1", "'a\\\\nb'", None),
     ("listen: ':7974'", "listen", f"{LISTEN}, not ':7974'"),
@@ -99,6 +102,7 @@ SERVER = [
     ("max_upload_size: true", "max_upload_size", f"{SIZE}, not true"),
     ("max_upload_size: 0", "max_upload_size", "must be a size from 1 byte up to 4194304TiB, not 0"),
     ("watch_config: 1", "watch_config", "must be true or false, not 1"),
+    ("hot_path: 1", "hot_path", "must be true or false, not 1"),
 ]
 
 

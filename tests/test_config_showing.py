@@ -44,7 +44,7 @@ def test_describe__read_again__means_the_same(tmp_path: Path, text: str) -> None
 def test_describe__writes_every_key_out(tmp_path: Path) -> None:
     tree = yaml.safe_load(config.describe(load(tmp_path, EVERYTHING)))
     assert list(tree) == ["server", "storage", "remotes", "repositories", "guards", "distributions"]
-    assert len(tree["server"]) == 6
+    assert len(tree["server"]) == 7
     assert len(tree["remotes"]["a"]) == 17
     assert tree["repositories"] == {"r": {}, "s": {}}
     assert len(tree["guards"]["g"]) == 4

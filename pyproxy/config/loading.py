@@ -38,7 +38,7 @@ _MOST_WORKERS = 1024
 """The distribution, and its repository, of a file that declares none."""
 
 _SECTIONS = ("server", "storage", "remotes", "repositories", "guards", "distributions")
-_SERVER_KEYS = ("listen", "workers", "public_url", "request_timeout", "max_upload_size", "watch_config")
+_SERVER_KEYS = ("listen", "workers", "public_url", "request_timeout", "max_upload_size", "watch_config", "hot_path")
 _STORAGE_KEYS = ("path", "max_cache_size")
 _ELSEWHERE = {
     **{key: f"distributions.NAME.{key}" for key in DISTRIBUTION_KEYS},
@@ -195,6 +195,7 @@ class _Loading:
             request_timeout=section.value("request_timeout", values.some_duration, default.request_timeout),
             max_upload_size=section.value("max_upload_size", values.size, default.max_upload_size),
             watch_config=section.value("watch_config", values.boolean, default.watch_config),
+            hot_path=section.value("hot_path", values.boolean, default.hot_path),
         )
 
     def _storage(self, section: Section) -> StorageConfig:

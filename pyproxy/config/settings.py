@@ -49,6 +49,7 @@ class ServerConfig:
     request_timeout: float = 60.0
     max_upload_size: int = 1 << 30
     watch_config: bool = True
+    hot_path: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

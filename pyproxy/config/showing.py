@@ -25,6 +25,7 @@ def describe(config: Config) -> str:
             "request_timeout": show_duration(server.request_timeout),
             "max_upload_size": show_size(server.max_upload_size),
             "watch_config": server.watch_config,
+            "hot_path": server.hot_path,
         },
         "storage": {"path": str(storage.path), "max_cache_size": show_size(storage.max_cache_size)},
         "remotes": {name: _remote(remote) for name, remote in config.remotes.items()},

@@ -10,6 +10,14 @@ from pyproxy.metrics import RequestKind, Result
 from pyproxy.site import Distribution, Site
 
 
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """The same request gets the same answer for so many seconds more, unless something of the project changes."""
+
+    seconds: float
+    project: str
+
+
 @dataclass(slots=True)
 class Exchange:
     """Written by the handlers of one request, read once it is answered."""
@@ -21,6 +29,11 @@ class Exchange:
     result: Result = "hit"
     sent: int = 0
     """Bytes of the body that went out."""
+    repeats: Repeats | None = None
+    """Set by the handler that knows it. That the answer is the same for everybody who sends the same head, and nothing
+    but the site, the project and the local content goes into it, is its to say."""
+    local_stamp: int | None = None
+    """Of the local content, from before it was looked at; None where none is shown."""
 
     def kept_by(self, cache_control: str) -> str:
         """The directives, for the client's own cache alone where a guard is in front (RFC 9111 §3.5)."""

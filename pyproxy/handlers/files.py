@@ -10,7 +10,7 @@ from aiohttp import web
 from pyproxy.arrival import HOLD_BACK, Arrival, Reader
 from pyproxy.errors import FileUnknown, StoreTrouble
 from pyproxy.handlers.conditions import Conditions, Verdict, verdict, wanted_range
-from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.exchange import Exchange, Repeats
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.guard import refusal
 from pyproxy.handlers.ranges import ByteRange, Unsatisfiable, Whole, ranges_of, unsatisfied
@@ -26,6 +26,9 @@ LASTING = "public, max-age=365000000, immutable"
 
 PASSING = "max-age=600"
 """For bytes that no digest names: the remote may put others there."""
+
+LASTS = 1.0
+"""Seconds that an answer stands unasked: its use is to be noted now and then, and damage to a blob to be found."""
 
 METADATA = ".metadata"
 SIGNATURE = ".asc"
@@ -44,6 +47,7 @@ async def file(exchange: Exchange, distribution: Distribution, source: str, path
     ref = FileRef(unquote(source), where.removesuffix(companion), as_filename(last.removesuffix(companion)))
     offered = await distribution.index.file(ref)
     asked = _conditions(exchange.request)
+    exchange.repeats = Repeats(LASTS, offered.project)
     if not companion and (answer := await _without_bytes(exchange, offered, asked)) is not None:
         return answer
     match companion:

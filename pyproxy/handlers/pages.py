@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pyproxy.encoding import choose_coding
 from pyproxy.handlers.conditions import if_none_match
-from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.exchange import Exchange, Repeats
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.guard import refusal
 from pyproxy.handlers.respond import send_whole
@@ -23,6 +23,9 @@ from pyproxy.site import Distribution
 
 SHORTEST = 0.5
 """Seconds left for the rendering where the fetching has taken all of them."""
+
+LASTS = 600.0
+"""Seconds that a redirect stands: nothing but the configuration could change it."""
 
 VARY = "Accept, Accept-Encoding"
 
@@ -59,6 +62,7 @@ async def project_page(
     project = as_project(name)
     if name != project or not slash:
         # PEP 503: "a server SHOULD redirect"; relative, so that any prefix before us keeps working.
+        exchange.repeats = Repeats(LASTS, project)
         return redirect(f"../{project}/" if slash else f"{project}/", request.rel_url.raw_query_string)
     kind = _negotiated(request)
     if kind is None:
@@ -74,6 +78,7 @@ async def project_page(
         _provenance(exchange, distribution, project),
     )
     headers = page_headers(exchange, rendering.etag(coding), served.fresh_for)
+    exchange.repeats = Repeats(_unchanged_for(headers["Cache-Control"], served.fresh_for), project)
     if if_none_match(field(request, "If-None-Match"), headers["ETag"]):
         return web.Response(status=304, headers=headers)
     headers["Content-Type"] = kind.content_type
@@ -101,6 +106,11 @@ def keeps_for(exchange: Exchange, fresh_for: float) -> str:
         return "no-store"
     always_asks = exchange.distribution is not None and exchange.distribution.always_asks
     return exchange.kept_by("no-cache" if always_asks else f"max-age={int(fresh_for)}")
+
+
+def _unchanged_for(cache_control: str, fresh_for: float) -> float:
+    """For how long these directives stand: until the page is fresh for a whole second less, where they count them."""
+    return fresh_for % 1.0 if "max-age" in cache_control else fresh_for
 
 
 def redirect(location: str, query: str = "") -> web.Response:

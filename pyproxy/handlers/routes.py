@@ -87,6 +87,8 @@ async def _distribution(
     ):
         exchange.result = "denied"
         return refused(decision, distribution, "read")
+    if distribution.repository is not None:
+        exchange.local_stamp = exchange.site.local_stamp()
     if (answer := await _below(exchange, distribution, below, files_at)) is not None:
         return answer
     if (answer := await _documents(exchange, distribution, below)) is not None:

@@ -53,7 +53,8 @@ class CachedIndex:
 
     Pages live in LMDB as parsed, the hot ones decoded on a shelf; a 404 is remembered in memory alone.
     `origin` stands for everything that decides how a page is read (the remote's URL, its file hosts):
-    pages stored under another origin are as good as absent.
+    pages stored under another origin are as good as absent. `changed` is told of each project whose page here may say
+    something else from now on.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class CachedIndex:
         executor: Executor,
         dropped: Callable[[int], None],
         fellows: Fellows,
+        changed: Callable[[ProjectName], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
@@ -87,6 +89,7 @@ class CachedIndex:
         self._linker = linker
         self._executor = executor
         self._dropped = dropped
+        self._changed = changed
         self._clock = clock
         self._shelf = Shelf()
         self._stored = StoredPages(records, name=name, origin=origin, executor=executor, changes=fellows.changes)
@@ -231,6 +234,7 @@ class CachedIndex:
         learned = self._stored.learned(project)
         if learned.version != held.learned:
             held.learn(learned.version, learned.digests)
+            self._changed(project)
         return held
 
     def _is_missing(self, project: ProjectName) -> bool:
@@ -275,8 +279,7 @@ class CachedIndex:
             held.head = msgspec.structs.replace(
                 held.head, fetched_at=now, etag=answer.validators.etag, last_modified=answer.validators.last_modified
             )
-            self._shelf.put(project, held)
-            self._stored.keep(project, held)
+            self._keep(project, held)
             return Fetched(Copy(held, now), "revalidated")
         try:
             parsed = await off_loop(
@@ -305,9 +308,13 @@ class CachedIndex:
         else:
             held.head = msgspec.structs.replace(head, version=held.head.version)
         self._missing.pop(project, None)
-        self._shelf.put(project, held)
-        self._stored.keep(project, held)
+        self._keep(project, held)
         return Fetched(Copy(held, now), "miss")
+
+    def _keep(self, project: ProjectName, held: Held) -> None:
+        self._shelf.put(project, held)
+        self._changed(project)
+        self._stored.keep(project, held)
 
     async def _forget(self, project: ProjectName, now: float) -> None:
         self._missing[project] = now
@@ -315,6 +322,7 @@ class CachedIndex:
         while len(self._missing) > MISSING_REMEMBERED:
             self._missing.popitem(last=False)
         self._shelf.drop(project)
+        self._changed(project)
         await self._stored.forget(project)
 
     def _unknown(self, project: ProjectName) -> ProjectUnknown:

@@ -50,7 +50,10 @@ class _Found:
 
 
 class Companions:
-    """Finds or fetches them, and keeps them as small blobs of their own."""
+    """Finds or fetches them, and keeps them as small blobs of their own.
+
+    `learned` is told of a project once more is known of its wheels' metadata than its page says.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Companions:
         executor: Executor,
         joined: Callable[[], None],
         turns: Turns,
+        learned: Callable[[ProjectName], None] = lambda _: None,
     ) -> None:
         self._turns = turns
         self._upstream = upstream
@@ -71,6 +75,7 @@ class Companions:
         self._documents = documents
         self._name = name
         self._executor = executor
+        self._learned = learned
         self._flights: Flights[str, _Found] = Flights(joined=joined)
 
     async def close(self) -> None:
@@ -234,6 +239,7 @@ class Companions:
     async def _learn(self, project: ProjectName, file: File, digest: Sha256) -> None:
         try:
             await self._records.learn(self._name, project, learned_as(file), digest)
+            self._learned(project)
         except StoreTrouble as exc:
             log.warning("the digest of the metadata of %s was not kept: %s", file.filename, exc)
 

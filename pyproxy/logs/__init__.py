@@ -11,10 +11,10 @@ import select
 import time
 from typing import Literal, TypeAlias, get_args
 
-from pyproxy.logs.line import Line, Value, as_json, as_text
+from pyproxy.logs.line import Line, Template, Value, as_json, as_text, is_plain
 from pyproxy.logs.sink import Sink
 
-__all__ = ["Format", "Level", "access", "dropped", "event", "setup", "shutdown"]
+__all__ = ["Access", "Format", "Level", "access", "dropped", "event", "setup", "shutdown"]
 
 Format: TypeAlias = Literal["text", "json"]
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -115,25 +115,42 @@ def access(
     result: str = "-",
 ) -> None:
     """The one line of a request; nothing happens where level `info` is off. A query in `path` is left out."""
-    sink = _State.sink
-    if sink is None or not _State.access:
-        return
-    sink.push(
-        Line(
-            time.time(),
-            "info",
-            "access",
-            "",
-            (
-                ("client", client),
-                ("method", method),
-                ("path", path.partition("?")[0]),
-                ("status", status),
-                ("bytes", nbytes),
-                ("seconds", seconds),
-                ("distribution", distribution),
-                ("kind", kind),
-                ("result", result),
-            ),
-        )
+    Access(method, path, status=status, nbytes=nbytes, distribution=distribution, kind=kind, result=result).tell(
+        client, seconds
     )
+
+
+class Access:
+    """The access line of a request that may come again and again: all of it but who asked, when, and how long it took.
+
+    The second time it is made into a template, which takes a fifth of the time of making the line anew.
+    """
+
+    __slots__ = ("_after", "_before", "_sink", "_template", "_told")
+
+    def __init__(
+        self, method: str, path: str, *, status: int, nbytes: int, distribution: str, kind: str, result: str
+    ) -> None:
+        self._before = (("method", method), ("path", path.partition("?")[0]), ("status", status), ("bytes", nbytes))
+        self._after = (("distribution", distribution), ("kind", kind), ("result", result))
+        self._told = False
+        self._sink: Sink | None = None  # for which the template was made
+        self._template: Template | None = None
+
+    def tell(self, client: str, seconds: float) -> None:
+        """One request."""
+        sink = _State.sink
+        if sink is None or not _State.access:
+            return
+        if not self._told or not is_plain(client):
+            self._told = True
+            sink.push(self._line(time.time(), client, seconds))
+            return
+        if self._template is None or self._sink is not sink:
+            self._sink = sink
+            self._template = Template(sink.render, self._line)
+        sink.push(self._template.filled(time.time(), client, seconds))
+
+    def _line(self, created: float, client: str, seconds: float) -> Line:
+        fields = (("client", client), *self._before, ("seconds", seconds), *self._after)
+        return Line(created, "info", "access", "", fields)

@@ -27,9 +27,9 @@ class Sink:
     def __init__(self, fd: int, render: Callable[[Line], str], *, limit: int = QUEUE, piece: int | None = None) -> None:
         self._fd = fd
         self._piece = piece
-        self._render = render
+        self.render = render
         self._limit = limit
-        self._queue: deque[Line] = deque()  # appended to by everybody, taken from by the thread
+        self._queue: deque[Line | str] = deque()  # appended to by everybody, taken from by the thread
         self._wake = threading.Event()
         self._asleep = False  # set by the thread; whoever finds it set wakes the thread
         self._closing = threading.Event()
@@ -38,8 +38,8 @@ class Sink:
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
-    def push(self, line: Line) -> None:
-        """Takes the line, or drops and counts it where too many wait. Never blocks."""
+    def push(self, line: Line | str) -> None:
+        """Takes the line (a text as it is to be shown), or drops and counts it where too many wait. Never blocks."""
         if len(self._queue) >= self._limit or self._closing.is_set():
             self.dropped += 1
             return
@@ -58,7 +58,8 @@ class Sink:
         while True:
             while self._queue:
                 self._write(self._batch())
-                self._closing.wait(_NAP)
+                if len(self._queue) < _BATCH:
+                    self._closing.wait(_NAP)
             if self.dropped > self._told:
                 self._tell_dropped()
                 continue
@@ -75,15 +76,15 @@ class Sink:
         for _ in range(min(len(self._queue), _BATCH)):
             line = self._queue.popleft()
             try:
-                rows.append(self._render(line))
+                rows.append(line if isinstance(line, str) else self.render(line))
             except Exception as exc:  # noqa: BLE001 - whatever a line holds, the lines after it are still written
-                rows.append(self._render(Line(line.created, "error", "logs", f"a line cannot be shown: {exc!r}")))
+                rows.append(self.render(Line(time.time(), "error", "logs", f"a line cannot be shown: {exc!r}")))
         return "".join(f"{row}\n" for row in rows).encode("utf-8", "backslashreplace")
 
     def _tell_dropped(self) -> None:
         count, self._told = self.dropped - self._told, self.dropped
         line = Line(time.time(), "warning", "logs", f"{count} log lines were dropped")
-        self._write(f"{self._render(line)}\n".encode())
+        self._write(f"{self.render(line)}\n".encode())
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -26,6 +26,15 @@ class LocalReading:
         self._env = ledger.env
 
     @translated
+    def stamp(self) -> int:
+        """Another number after every change by any process, a quarter of a microsecond: the index's last commit."""
+        txn = self._env.reading()
+        try:
+            return txn.id()
+        finally:
+            txn.abort()
+
+    @translated
     def latest(self, repository: str) -> int:
         """The number of its latest version, 0 where it has none. A microsecond."""
         with self._env.reading() as txn:

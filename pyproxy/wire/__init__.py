@@ -12,5 +12,6 @@ from pyproxy.binding import Where
 from pyproxy.wire.connection import Connection, Handler
 from pyproxy.wire.limits import Limits
 from pyproxy.wire.listener import Listener
+from pyproxy.wire.request import Request
 
-__all__ = ["Connection", "Handler", "Limits", "Listener", "Where"]
+__all__ = ["Connection", "Handler", "Limits", "Listener", "Request", "Where"]

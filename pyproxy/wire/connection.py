@@ -19,6 +19,7 @@ from pyproxy import logs
 from pyproxy.wire import heads, sockets
 from pyproxy.wire.intake import PATIENCE, Intake, Reading
 from pyproxy.wire.limits import Limits
+from pyproxy.wire.memory import LARGEST, Answer, Memory
 from pyproxy.wire.request import Request, Writer
 from pyproxy.wire.times import Act, Times
 
@@ -34,6 +35,7 @@ class Shared(Protocol):
     limits: Limits
     handler: Handler
     draining: bool
+    memory: Memory
     tasks: set[asyncio.Task[Any]]  # Any: tasks are only counted and waited for
 
     def opened(self, connection: Connection) -> None: ...
@@ -43,11 +45,25 @@ class Shared(Protocol):
 class Connection(web.RequestHandler):
     """The protocol of one client.
 
-    A fast path belongs at the top of `data_received`: while `idle`, a whole head that is known may be answered by one
-    `write` to the transport, followed by `answered()`.
+    While it is idle, a whole head that comes alone and whose answer is known by heart gets that answer at once
+    (`_repeat`); everything else goes to aiohttp.
     """
 
-    __slots__ = ("_body_full", "_holding", "_intake", "_refusing", "_request", "_shared", "_socket", "_times", "_wire")
+    __slots__ = (
+        "_asked",
+        "_body_full",
+        "_client",
+        "_fd",
+        "_holding",
+        "_intake",
+        "_known",
+        "_refusing",
+        "_request",
+        "_shared",
+        "_socket",
+        "_times",
+        "_wire",
+    )
 
     def __init__(self, manager: web.Server, shared: Shared, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         # Any: aiohttp's own options, passed through as its Server does.
@@ -55,12 +71,16 @@ class Connection(web.RequestHandler):
         self._shared = shared
         self._intake = Intake(shared.limits)
         self._times = Times(loop.time())
+        self._known = shared.memory.answers
+        self._asked = b""  # the head that aiohttp got last
         self._request: Request | None = None  # the one that is being answered
         self._refusing = 0  # the status to answer it with, instead of the handler's
         self._holding = False  # reading is paused, as enough waits behind a request
         self._body_full = False  # reading is paused by aiohttp, as a body comes faster than its handler reads
         self._wire: asyncio.Transport | None = None  # kept where aiohttp lets go of its `transport`, to see it closed
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
+        self._fd = -1
+        self._client = ""
 
     # --- what the owner sees -----------------------------------------------------------------------------------------
 
@@ -82,8 +102,7 @@ class Connection(web.RequestHandler):
     @property
     def client(self) -> str:
         """The client's address, or "unix"."""
-        peer = self.peername
-        return str(peer[0]) if isinstance(peer, tuple) else "unix"
+        return self._client
 
     def answered(self) -> None:
         """A request was answered, here or past aiohttp by a write to the transport."""
@@ -106,7 +125,9 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
+        self._fd = self._socket.fileno()
         super().connection_made(transport)
+        self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else "unix"
         self._shared.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -116,6 +137,8 @@ class Connection(web.RequestHandler):
         self._shared.closed(self)
 
     def data_received(self, data: bytes) -> None:
+        if (answer := self._known.get(data)) is not None and self._repeat(data, answer):
+            return
         if not data:  # aiohttp to itself: go on with what the parser holds of a body
             self._feed(b"")
             return
@@ -127,6 +150,37 @@ class Connection(web.RequestHandler):
         if not waiting and intake.waiting:
             times.since = times.heard  # the first byte of a head
 
+    def _repeat(self, asked: bytes, answer: Answer) -> bool:
+        """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
+        started = self._loop.time()
+        wire = self._wire
+        if wire is None or wire.is_closing() or wire.get_write_buffer_size() or not self.idle or not self.stays_open:
+            return False
+        if started >= answer.until or not answer.standing.holds():
+            self._shared.memory.forget(asked)
+            return False
+        if rest := answer.write(self._fd):
+            wire.write(rest)
+        times = self._times
+        times.heard = times.since = now = self._loop.time()
+        times.served = True
+        answer.standing.repeated(self._client, now - started)
+        return True
+
+    def _learn(self, request: Request, response: web.StreamResponse) -> None:
+        """Keeps an answer that its handler has called repeatable, if all of it went through aiohttp's writer."""
+        standing, body = request.standing, b""
+        if standing is None or not self._asked or not (self.stays_open and response.keep_alive):
+            return
+        if not request.is_bodiless(response.status):
+            given = response.body if isinstance(response, web.Response) else None
+            if not isinstance(given, bytes) or len(given) > LARGEST:
+                return
+            body = given
+        head = heads.answer(response.status, response.reason or "", response.headers)
+        if request.writer.output_size == len(head) + len(body):
+            self._shared.memory.put(self._asked, Answer(head, body, standing, standing.until))
+
     def _advance(self) -> None:
         """Gives aiohttp what it may have of the bytes that came."""
         intake = self._intake
@@ -137,6 +191,8 @@ class Connection(web.RequestHandler):
         self._hold(hold=intake.waiting > PATIENCE)
 
     def _feed(self, data: bytes) -> None:
+        if self._intake.reading is Reading.BEGUN:
+            self._asked = data
         try:
             super().data_received(data)
         except Exception:  # noqa: BLE001 - the loop would close the connection without a word
@@ -177,6 +233,8 @@ class Connection(web.RequestHandler):
         """The request that aiohttp is about to have answered; also where it could not parse one and says so itself."""
         if message.method == "UNKNOWN":  # its stand-in for what it could not parse, which claims HTTP/1.0
             message = message._replace(version=HttpVersion11)
+        if message.version != HttpVersion11 or heads.may_have_body(message.headers):
+            self._asked = b""  # nothing that the same head could be answered with unseen
         self._refusing = self._intake.begin(message, body)
         self._request = Request(message, body, self, Writer(self, self._loop), task, self._loop)
         self._advance()
@@ -195,6 +253,7 @@ class Connection(web.RequestHandler):
         try:
             response = await self._answer(request, task)
             self._see_it_is_whole(request, response)
+            self._learn(request, response)
             if not response.keep_alive:
                 self._intake.last = True
             return response

@@ -7,7 +7,10 @@ through. A fault is the status to answer with, 0 where there is none; no answer 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from types import MappingProxyType
+
+from aiohttp import hdrs
 
 from pyproxy.wire.limits import Limits
 
@@ -81,6 +84,17 @@ def _fault_of_line(head: bytes, limits: Limits) -> int:
     if head.find(b"\r\n") > limits.max_line:
         return 414
     return 505 if _OTHER_VERSION.match(head) else 400
+
+
+def may_have_body(fields: Mapping[str, str]) -> bool:
+    """Whether the head of a request says anything of what follows it (RFC 9112, 6)."""
+    return any(name in fields for name in (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.EXPECT, hdrs.UPGRADE))
+
+
+def answer(status: int, reason: str, fields: Mapping[str, str]) -> bytes:
+    """The head of an answer as aiohttp has sent it, which has looked at every character."""
+    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in fields.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def refusal(status: int) -> bytes:

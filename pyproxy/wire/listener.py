@@ -22,6 +22,7 @@ from pyproxy import binding, logs
 from pyproxy.binding import Where
 from pyproxy.wire.connection import Connection, Handler
 from pyproxy.wire.limits import Limits, connection_cap
+from pyproxy.wire.memory import Memory
 from pyproxy.wire.request import Request
 
 BACKLOG = 4096
@@ -60,6 +61,7 @@ class _Server(web.Server):
         self.limits = limits
         self.handler = handler
         self.draining = False
+        self.memory = Memory()
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.changed = asyncio.Event()  # set whenever a connection has closed
@@ -172,6 +174,11 @@ class Listener:
         return 0 if self._server is None else len(self._server.open)
 
     @property
+    def bytes_known(self) -> int:
+        """Bytes of answers that are known by heart."""
+        return 0 if self._server is None else self._server.memory.bytes
+
+    @property
     def requests_in_flight(self) -> int:
         """Requests whose handler runs or whose answer is being sent."""
         return 0 if self._server is None else len(self._server.tasks)
@@ -272,6 +279,7 @@ class Listener:
         while True:
             await asyncio.sleep(self._limits.sweep)
             now = loop.time()
+            server.memory.sweep(now)
             for connection in list(server.open):
                 try:
                     connection.check(now)

@@ -12,6 +12,8 @@ from aiohttp.http import StreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from pyproxy.wire.memory import Standing
+
 SERVER = "pyproxy"
 
 
@@ -76,6 +78,8 @@ class Request(web.BaseRequest):
     ) -> None:
         self._line = cast("Line", protocol)
         self._held_back: Body | None = None
+        self.standing: Standing | None = None
+        """Set by the handler of an answer that is the same for the same bytes of a request, as long as this holds."""
         expects = message.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         if expects and message.version >= HttpVersion11 and not payload.is_eof():
             self._held_back = Body(payload, self._line.go_on)
@@ -104,14 +108,14 @@ class Request(web.BaseRequest):
 
     def missing(self, response: web.StreamResponse) -> int:
         """How many bytes the head of an answer, now sent, promised beyond those that came. Notes an end by closing."""
-        if self._is_bodiless(response.status):
+        if self.is_bodiless(response.status):
             return 0
         length = self.writer.length
         if length is None and self.version < HttpVersion11:
             response.force_close()  # aiohttp would keep open what only closing can end
         return length or 0
 
-    def _is_bodiless(self, status: int) -> bool:
+    def is_bodiless(self, status: int) -> bool:
         """Whether an answer to this request has no body, whatever its head says of one (RFC 9112, 6.3)."""
         if self.method == hdrs.METH_CONNECT and 200 <= status < 300:  # noqa: PLR2004 - a tunnel, if anyone made one
             return True

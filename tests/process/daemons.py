@@ -25,6 +25,7 @@ import yarl
 
 from pyproxy.storage.store import Finding, open_store, verify
 from tests.daemon import JSON, Answer
+from tests.hot_path import as_wanted
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,7 +116,7 @@ class Process:
     def write(self, text: str) -> None:
         """Puts the configuration there, whole at once."""
         new = self.config.with_suffix(".new")
-        new.write_text(textwrap.dedent(text))
+        new.write_text(as_wanted(textwrap.dedent(text)))
         new.replace(self.config)
 
     async def spawn(self) -> None:

@@ -1,0 +1,115 @@
+"""Which answers may be given again unasked, what they rest on, and how their repetitions are counted and logged.
+
+The handler says for how long and about which project (`Exchange.repeats`); the connection gives the same bytes again
+(`wire.memory`). An answer stands for a clock second at most: so its Date is right, and whatever else may have changed
+meanwhile (a blob lost, a remote's 404 grown old) is met by the next request. What must be seen at once is looked at
+each time: the configuration and the pages of this process (`News`), those of its fellows, and local content, which any
+process changes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pyproxy.errors import StoreTrouble
+from pyproxy.fellows import Changes
+from pyproxy.handlers.exchange import Exchange
+from pyproxy.logs import Access
+from pyproxy.metrics import RequestKind, Tally
+from pyproxy.news import News
+from pyproxy.storage.repository import Repositories
+from pyproxy.storage.tallies import Tallies
+
+REPEATABLE = frozenset({200, 206, 301, 304})
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What an answer may rest on, and where it is counted for `pyproxy status`."""
+
+    news: News
+    fellows: Changes
+    repositories: Repositories
+    tallies: Tallies
+
+
+class Beginning:
+    """The moment before a request is looked at: what is read later cannot be older."""
+
+    __slots__ = ("_fellows", "_ground", "_second_ends", "_total", "started")
+
+    def __init__(self, ground: Ground, now: float) -> None:
+        self._ground = ground
+        self._total = ground.news.total
+        self._fellows = ground.fellows.stamp
+        self.started = now
+        self._second_ends = now + 1.0 - time.time() % 1.0  # on the loop's clock, as `now`: another Date is due then
+
+    def standing(self, exchange: Exchange, status: int, tally: Tally) -> Standing | None:
+        """What the answer to this exchange rests on; None where it may not be repeated."""
+        repeats = exchange.repeats
+        if repeats is None or exchange.result != "hit" or status not in REPEATABLE:
+            return None
+        if self._ground.news.total != self._total:
+            return None  # while it was made; of what it shows nobody can say
+        return Standing(
+            exchange,
+            status,
+            tally,
+            self._ground,
+            until=min(self._second_ends, self.started + repeats.seconds),
+            project=repeats.project,
+            fellows=self._fellows,
+        )
+
+
+class Standing:
+    """What an answer rests on (`wire.memory.Standing`)."""
+
+    __slots__ = ("_access", "_fellows", "_ground", "_kind", "_local", "_nbytes", "_project", "_seen", "_tally", "until")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        status: int,
+        tally: Tally,
+        ground: Ground,
+        *,
+        until: float,
+        project: str,
+        fellows: bytes,
+    ) -> None:
+        self.until = until
+        self._ground = ground
+        self._project = project
+        self._seen = ground.news.of(project)
+        self._fellows = fellows
+        self._local = exchange.local_stamp
+        self._tally = tally
+        self._kind: RequestKind = exchange.kind
+        self._nbytes = exchange.sent
+        distribution, request = exchange.distribution, exchange.request
+        self._access = Access(
+            request.method,
+            request.raw_path,
+            status=status,
+            nbytes=exchange.sent,
+            distribution=distribution.name if distribution is not None else "-",
+            kind=exchange.kind,
+            result=exchange.result,
+        )
+
+    def holds(self) -> bool:
+        ground = self._ground
+        if ground.news.of(self._project) != self._seen or ground.fellows.stamp != self._fellows:
+            return False
+        try:
+            return self._local is None or ground.repositories.stamp() == self._local
+        except StoreTrouble:
+            return False
+
+    def repeated(self, client: str, seconds: float) -> None:
+        self._tally.add(self._nbytes, seconds)
+        self._ground.tallies.count(self._kind, "hit")
+        self._access.tell(client, seconds)

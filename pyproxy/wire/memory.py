@@ -1,0 +1,98 @@
+"""Answers known by heart: what a request got a moment ago, for whoever sends the same bytes again.
+
+What an answer rests on is its handler's to say (`Standing`); nothing here knows a rule. Nothing is kept for longer
+than it stands: a second or so.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+CAPACITY = 32 * 1024 * 1024
+"""Bytes of heads and bodies that are known by heart. A body counts once for each head that asks for it."""
+
+LARGEST = 256 * 1024
+"""Bytes of a body that is given out of memory: to copy more into the kernel takes longer than `sendfile`."""
+
+_OVERHEAD = 1024
+"""Bytes that an answer takes beside its own, about."""
+
+
+class Standing(Protocol):
+    """What an answer rests on, as the handler that gave it has it."""
+
+    @property
+    def until(self) -> float:
+        """The loop's time from which on the answer might be another."""
+
+    def holds(self) -> bool:
+        """Whether the same request would get the same answer now. A microsecond at most."""
+
+    def repeated(self, client: str, seconds: float) -> None:
+        """Counts and logs one more request that was answered so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer on a connection that stays open."""
+
+    head: bytes
+    body: bytes
+    standing: Standing
+    until: float
+
+    @property
+    def weight(self) -> int:
+        return len(self.head) + len(self.body) + _OVERHEAD
+
+    def write(self, fd: int) -> bytes | memoryview:
+        """Writes to the socket, past its transport; returns what the kernel has not taken.
+
+        A transport would join head and body: a copy of all bytes.
+        """
+        head, body = self.head, self.body
+        try:
+            count = os.writev(fd, (head, body))
+        except OSError:
+            count = 0  # full, or broken: the transport finds out which
+        if count == len(head) + len(body):
+            return b""
+        return memoryview(head + body)[count:]
+
+
+class Memory:
+    """The answers of one listener, by the bytes of the whole head that asks for them. Owned by the event loop."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self.answers: dict[bytes, Answer] = {}
+        """To be read by connections; written here alone."""
+        self.bytes = 0
+        """What they take."""
+
+    def put(self, asked: bytes, answer: Answer) -> None:
+        """Keeps it, if there is room."""
+        self.forget(asked)
+        weight = len(asked) + answer.weight
+        if self.bytes + weight > self._capacity:
+            return
+        self.answers[asked] = answer
+        self.bytes += weight
+
+    def forget(self, asked: bytes) -> None:
+        """Lets go of one that does not stand any more, if it is here."""
+        gone = self.answers.pop(asked, None)
+        if gone is not None:
+            self.bytes -= len(asked) + gone.weight
+
+    def sweep(self, now: float) -> None:
+        """Lets go of all whose time is over."""
+        for asked in [asked for asked, answer in self.answers.items() if answer.until <= now]:
+            self.forget(asked)
+
+    def clear(self) -> None:
+        """Lets go of all."""
+        self.answers.clear()
+        self.bytes = 0

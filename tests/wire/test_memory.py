@@ -1,0 +1,291 @@
+"""Answers known by heart: given only where nothing is under way, nothing has changed and their time is not over."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeAlias
+
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyproxy.wire import Request
+from pyproxy.wire.memory import LARGEST, Answer, Memory
+from tests.fakes.raw_client import RawClient, connected
+from tests.wire.serving import connections, get, post, serving, until
+
+LONG = 3600.0
+
+
+@dataclass
+class Resting:
+    """What an answer rests on, as a test has it."""
+
+    until: float = LONG
+    right: bool = True
+    clients: list[str] = field(default_factory=list)
+
+    def holds(self) -> bool:
+        return self.right
+
+    def repeated(self, client: str, seconds: float) -> None:
+        assert 0 <= seconds < LONG
+        self.clients.append(client)
+
+
+@dataclass
+class World:
+    """A handler whose answers tell a number, and may be repeated while it stays the same."""
+
+    number: int = 0
+    body: bytes = b""
+    life: float = LONG
+    hot: bool = True
+    handled: int = 0
+    given: list[Resting] = field(default_factory=list)
+
+    def change(self) -> None:
+        self.number += 1
+        for resting in self.given:
+            resting.right = False
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.handled += 1
+        assert isinstance(request, Request)
+        asked = await request.read()
+        body = b"%s %s %d %s%s" % (
+            request.method.encode(), request.path.encode(), self.number, asked, self.body,
+        )  # fmt: skip
+        if self.hot:
+            request.standing = Resting(asyncio.get_running_loop().time() + self.life)
+            self.given.append(request.standing)
+        if request.path == "/304":
+            return web.Response(status=304, headers={"ETag": '"1"'})
+        if request.path == "/streamed":
+            response = web.StreamResponse()
+            response.content_length = len(body)
+            await response.prepare(request)
+            await response.write(body)
+            return response
+        return web.Response(body=body, headers={"Date": "now"})
+
+    @property
+    def repeated(self) -> int:
+        return sum(len(resting.clients) for resting in self.given)
+
+
+async def test_request__repeated__is_answered_by_heart_with_the_same_bytes() -> None:
+    world = World()
+    async with serving(world) as listener, connected(listener.address) as client:
+        first = await client.ask(get("/a"))
+        assert [await client.ask(get("/a")) for _ in range(3)] == [first] * 3
+        assert (world.handled, world.repeated) == (1, 3)
+        assert world.given[0].clients == ["127.0.0.1"] * 3
+
+
+async def test_request__known_to_one_client__is_to_another_too() -> None:
+    world = World()
+    async with serving(world) as listener:
+        async with connected(listener.address) as client:
+            first = await client.ask(get("/a"))
+        async with connected(listener.address) as client:
+            assert await client.ask(get("/a")) == first
+            assert await client.ask(get("/b")) != first
+    assert (world.handled, world.repeated) == (2, 1)
+
+
+@pytest.mark.parametrize("path", ["/304", "/a"])
+async def test_head_and_304__repeated__have_no_body(path: str) -> None:
+    world = World()
+    async with serving(world) as listener, connected(listener.address) as client:
+        for _ in range(3):
+            assert (await client.ask(get(path, method="HEAD"), to_head=True)).body == b""
+            assert (await client.ask(get("/304"))).status == 304
+    assert world.repeated == 4
+
+
+async def test_answer__that_no_longer_holds__is_made_anew() -> None:
+    world = World()
+    async with serving(world) as listener, connected(listener.address) as client:
+        await client.ask(get("/a"))
+        world.change()
+        assert (await client.ask(get("/a"))).body == b"GET /a 1 "
+        assert world.repeated == 0
+
+
+async def test_answer__whose_time_is_over__is_made_anew_and_forgotten() -> None:
+    world = World(life=0.0)
+    async with serving(world) as listener, connected(listener.address) as client:
+        await client.ask(get("/a"))
+        await client.ask(get("/a"))
+        assert (world.handled, world.repeated) == (2, 0)
+        memory = connections(listener)[0]._shared.memory
+        await until(lambda: not memory.answers and memory.bytes == 0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get("/a").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        get("/a", "Connection: close"),
+        get("/a", "Content-Length: 0"),
+        get("/a", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        get("/a", "Expect: 100-continue"),
+        post(b"x", path="/a"),
+        get("/a", "Content-Length: 1") + b"x",
+    ],
+    ids=["1.0", "close", "empty", "chunked", "expect", "post", "body"],
+)
+async def test_request__that_is_more_than_its_head_or_the_last__is_never_known(request_: bytes) -> None:
+    world = World()
+    async with serving(world) as listener:
+        for _ in range(2):
+            async with connected(listener.address) as client:
+                assert (await client.ask(request_)).status == 200
+    assert (world.handled, world.repeated) == (2, 0)
+
+
+async def test_answer__sent_in_pieces_or_too_large__is_not_kept() -> None:
+    world = World()
+    async with serving(world) as listener, connected(listener.address) as client:
+        for _ in range(2):
+            await client.ask(get("/streamed"))
+        world.body = bytes(LARGEST)
+        for _ in range(2):
+            await client.ask(get("/large"))
+    assert (world.handled, world.repeated) == (4, 0)
+
+
+async def test_request__behind_one_that_is_being_answered__waits_for_its_turn() -> None:
+    world, slow = World(), asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/slow":
+            await slow.wait()
+        return await world(request)
+
+    async with serving(handler) as listener, connected(listener.address) as client:
+        known = await client.ask(get("/a"))
+        await client.send(get("/slow"))
+        await until(lambda: listener.requests_in_flight == 1)
+        await client.send(get("/a"))
+        await until(lambda: connections(listener)[0]._intake.waiting > 0)
+        slow.set()
+        assert (await client.answer()).body == b"GET /slow 0 "
+        assert await client.answer() == known
+
+
+async def test_client__that_does_not_read__gets_all_in_order_once_it_does() -> None:
+    world = World(body=bytes(100_000))
+    async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
+        first = await client.ask(get("/a"))
+        for _ in range(200):
+            await client.send(get("/a"))
+        assert [await client.answer() for _ in range(200)] == [first] * 200
+    assert world.repeated > 0
+
+
+async def test_draining__closes_what_was_answered_by_heart() -> None:
+    world = World()
+    async with serving(world) as listener, connected(listener.address) as client:
+        for _ in range(2):
+            await client.ask(get("/a"))
+        await listener.drain(1)
+        assert await client.ends()
+
+
+async def test_connection__answered_by_heart__is_kept_alive_from_then() -> None:
+    world = World()
+    async with serving(world, keep_alive=0.5, header_timeout=LONG) as listener, connected(listener.address) as client:
+        started = asyncio.get_running_loop().time()
+        await client.ask(get("/a"))
+        (connection,) = connections(listener)
+        first = connection.idle_since
+        await client.ask(get("/a"))
+        assert world.repeated == 1
+        assert first is not None
+        assert connection.idle_since is not None
+        assert started < first < connection.idle_since
+        assert await client.ends()
+
+
+def test_memory__full__keeps_what_it_has_and_counts_it() -> None:
+    memory = Memory(capacity=10_000)
+    for number in range(20):
+        memory.put(b"%d" % number, Answer(b"head", bytes(1000), Resting(), until=number))
+    assert 0 < memory.bytes <= 10_000
+    assert set(memory.answers) == {b"%d" % number for number in range(len(memory.answers))}
+    memory.put(b"0", Answer(b"head", b"", Resting(), until=LONG))
+    memory.sweep(now=10)
+    assert set(memory.answers) == {b"0"}
+    assert memory.bytes == 1 + 4 + 1024
+    memory.clear()
+    assert (memory.answers, memory.bytes) == ({}, 0)
+
+
+# ------------------------------------------------------------------ the same bytes with it and without it
+
+GOOD = [get("/a"), get("/b"), get("/304"), get("/a", method="HEAD"), get("/a", "X-Other: 1"), post(b"abc", path="/a")]
+WRONG = [b"GET /a HTTP/1.1\r\n\r\n", b"\x16\x03\x01 noise\r\n\r\n", get("/a", "Content-Length: x")]
+
+Step: TypeAlias = tuple[str, tuple[bytes, ...], list[int]]
+"""What is done, the requests that are sent, and where they are cut into pieces."""
+
+streams = st.lists(st.sampled_from(GOOD), min_size=1, max_size=4).map(tuple)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), streams, st.lists(st.integers(0, 300), max_size=3)),
+        st.tuples(st.just("change"), st.just(()), st.just([])),
+        st.tuples(st.just("reconnect"), st.just(()), st.just([])),
+        st.tuples(st.just("wrong"), st.sampled_from(WRONG).map(lambda one: (one,)), st.just([])),
+    ),
+    max_size=12,
+)
+
+
+def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
+    at = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+    return [stream[begin:end] for begin, end in pairwise(at)]
+
+
+async def told(world: World, script: list[Step]) -> list[bytes]:
+    """All that clients who follow the script are sent."""
+    heard: list[bytes] = []
+    async with serving(world) as listener:
+        client = await RawClient.connect(listener.address)
+        try:
+            for what, requests, cuts in script:
+                stream = b"".join(requests)
+                if what == "change":
+                    world.change()
+                    continue
+                if what == "send":
+                    for piece in pieces(stream, cuts):
+                        await client.send(piece)
+                        await asyncio.sleep(0)
+                    heard += [repr(await client.answer(to_head=head)).encode() for head in map(is_head, requests)]
+                if what == "wrong":
+                    await client.send(stream)
+                    heard.append(re.sub(rb"Date: [^\r]*\r\n", b"", await client.rest()))
+                if what != "send":
+                    client.close()
+                    client = await RawClient.connect(listener.address)
+        finally:
+            client.close()
+    return heard
+
+
+def is_head(request: bytes) -> bool:
+    return request.startswith(b"HEAD")
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps)
+def test_clients__whatever_they_do__are_told_the_same_with_it_and_without_it(
+    script: list[Step],
+) -> None:
+    assert asyncio.run(told(World(hot=True), script)) == asyncio.run(told(World(hot=False), script))
