@@ -7,14 +7,15 @@ from datetime import UTC, date, datetime, time, timedelta
 
 _INSTANT = re.compile(
     r"(?P<day>\d{4}-\d{2}-\d{2})"
-    r"(?:[Tt](?P<time>\d{2}:\d{2}:\d{2})(?P<fraction>\.\d{1,9})?(?P<zone>[Zz]|[+-]\d{2}:\d{2}))?\Z",
+    r"(?:[Tt](?P<time>\d{2}:\d{2}:\d{2})(?P<fraction>\.\d{1,30})?(?P<zone>[Zz]|[+-]\d{2}:\d{2}))?\Z",
     re.ASCII,
 )
 _DAY = timedelta(days=1)
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 def as_instant(text: str) -> float | None:
-    """Seconds since the epoch; None where it is neither a date nor an RFC 3339 instant.
+    """Seconds since the epoch; None where it is neither a date nor an RFC 3339 instant, or none that UTC can write.
 
     A date stands for the last microsecond of its day in UTC, so that what came on that day belongs to it.
     """
@@ -28,9 +29,10 @@ def as_instant(text: str) -> float | None:
         # A leap second is the last of its minute: no clock here counts it.
         clock = match["time"].replace(":60", ":59") if match["time"].endswith(":60") else match["time"]
         fraction = (match["fraction"] or "")[:7]
-        return datetime.fromisoformat(f"{day}T{clock}{fraction}{match['zone'].upper()}").timestamp()
+        found = datetime.fromisoformat(f"{day}T{clock}{fraction}{match['zone'].upper()}").astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None
+    return min(found, _LAST)
 
 
 def as_uploaded(text: str | None) -> float | None:
@@ -46,4 +48,4 @@ def as_uploaded(text: str | None) -> float | None:
 
 def show_instant(seconds: float) -> str:
     """As RFC 3339 has it, in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

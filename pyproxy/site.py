@@ -29,7 +29,7 @@ from pyproxy.arrivals import Arrivals
 from pyproxy.auth import Guard, Passwords, Rights
 from pyproxy.collisions import Collisions, Known, Watched
 from pyproxy.config import Config, DistributionConfig, GuardConfig, Merge, RemoteConfig
-from pyproxy.errors import ContentWrong, DistributionUnknown, StoreTrouble, VersionUnknown
+from pyproxy.errors import ContentWrong, DistributionUnknown, StoreTrouble
 from pyproxy.fellows import Fellows, alone
 from pyproxy.freshness import Rules
 from pyproxy.index.archives import Archives
@@ -39,6 +39,7 @@ from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.keeper import Keeper, Why
 from pyproxy.index.lists import RemoteList
 from pyproxy.index.local import LocalIndex
+from pyproxy.index.made_pages import MadePages
 from pyproxy.index.merged import MergedIndex, PrivateIndex
 from pyproxy.index.ordered import OrderedIndex
 from pyproxy.index.protocol import Document, Index, Names
@@ -132,6 +133,8 @@ class Source:
     request_timeout: float
     upstream: Upstream
     index: CachedIndex
+    timed: TimedIndex
+    """The same, its pages with upload times wherever they are to be known."""
     arrivals: SourceArrivals
 
     async def close(self) -> None:
@@ -196,17 +199,14 @@ class Moments:
         self._kept: OrderedDict[str, Distribution] = OrderedDict()
 
     def of(self, distribution: Distribution, instant: str) -> Distribution:
-        """Raises DistributionUnknown where that is no instant, or what was there then is gone."""
+        """Raises DistributionUnknown where that is no instant, VersionUnknown where the version of then was pruned."""
         base_path = f"{distribution.base_path}~{instant}"
         found = self._kept.get(base_path)
         if found is None:
             seconds = as_instant(instant)
             if seconds is None:
                 raise DistributionUnknown(f"{printable(instant)} is neither a date nor an RFC 3339 instant")
-            try:
-                found = self._make(distribution, seconds, base_path)
-            except VersionUnknown as exc:
-                raise DistributionUnknown(f"{distribution.name} at {printable(instant)}: {exc}") from exc
+            found = self._make(distribution, seconds, base_path)
             self._kept[base_path] = found
         self._kept.move_to_end(base_path)
         while len(self._kept) > MOMENTS:
@@ -358,7 +358,7 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
     return Site(
         distributions=distributions,
         default=next((d for d in distributions.values() if d.default), None),
-        moments=Moments(partial(_as_of, config, sources, machinery)),
+        moments=Moments(partial(_as_of, config, sources, machinery, MadePages())),
         public_url=config.server.public_url,
         sources=sources,
         renderings=Renderings(machinery.work),
@@ -385,7 +385,7 @@ def _distribution(
     return Distribution(
         config.name,
         config.base_path,
-        _index(config, sources, machinery),
+        _index(config, sources, machinery, MadePages()),
         config.remotes,
         config.labels,
         hidden=config.hidden,
@@ -399,10 +399,11 @@ def _distribution(
     )
 
 
-def _as_of(  # noqa: PLR0917 - the first three are bound where the site is built
+def _as_of(  # noqa: PLR0917 - the first four are bound where the site is built
     config: Config,
     sources: Mapping[str, Source],
     machinery: Machinery,
+    made: MadePages,
     now: Distribution,
     instant: float,
     base_path: str,
@@ -412,15 +413,20 @@ def _as_of(  # noqa: PLR0917 - the first three are bound where the site is built
     if now.repository is not None and instant < time.time():
         then = machinery.repositories.at(now.repository, instant)
         pinned = then if pinned is None else min(then, pinned)
-    index = _index(config.distributions[now.name], sources, machinery, instant=instant)
+    index = _index(config.distributions[now.name], sources, machinery, made, instant=instant)
     return replace(now, base_path=base_path, index=index, pinned=pinned, allow_uploads=False, default=False)
 
 
 def _index(
-    config: DistributionConfig, sources: Mapping[str, Source], machinery: Machinery, *, instant: float | None = None
+    config: DistributionConfig,
+    sources: Mapping[str, Source],
+    machinery: Machinery,
+    made: MadePages,
+    *,
+    instant: float | None = None,
 ) -> Index:
     """Local content ahead of the remotes, where a distribution has both. `instant`: all of it as it stood then."""
-    remotes = [(name, _remote(sources[name], machinery, instant)) for name in config.remotes]
+    remotes = [(name, _remote(sources[name], made, instant)) for name in config.remotes]
     remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
     private = _private(config.private)
     if config.repository is None:
@@ -443,13 +449,12 @@ def _index(
         private=private,
         met=partial(machinery.collisions.met, config.name) if now else _unsaid,
         parted=partial(machinery.collisions.parted, config.name) if now else _unsaid,
+        made=made,
     )
 
 
-def _remote(source: Source, machinery: Machinery, instant: float | None) -> Index:
-    if instant is None:
-        return source.index
-    return SnapshotIndex(TimedIndex(source.index, executor=machinery.work), instant)
+def _remote(source: Source, made: MadePages, instant: float | None) -> Index:
+    return source.index if instant is None else SnapshotIndex(source.timed, instant, made)
 
 
 def _unsaid(_: ProjectName) -> None:
@@ -559,7 +564,8 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         fellows=machinery.fellows,
         changed=machinery.news.tell,
     )
-    return Source(config, request_timeout, upstream, index, arrivals)
+    timed = TimedIndex(index, executor=machinery.work)
+    return Source(config, request_timeout, upstream, index, timed, arrivals)
 
 
 def origin_of(config: RemoteConfig) -> str:

@@ -227,7 +227,7 @@ class Served:
         for source in self.daemon.current.site.sources.values():
             index = source.index
             index._clock = index._keeper._clock = index._files.archives._clock = clock
-            index._details._clock = clock
+            index._details._clock = source.timed._clock = clock
             for kept in (index._names, index._files.companions._documents, index._details._documents):
                 kept._clock = kept._keeper._clock = clock
         self.daemon.machinery.news.tell_all()  # no clock but this one jumps within a second

@@ -28,7 +28,17 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "list_renderings",
         "collisions",
     ),  # each component of the index by itself: one behaviour a file
-    ("index", "index.protocol", "index.patience", "arrival", "shared_arrival", "arrivals", "auth", "upkeep"),
+    (
+        "index",
+        "index.protocol",
+        "index.patience",
+        "index.made_pages",
+        "arrival",
+        "shared_arrival",
+        "arrivals",
+        "auth",
+        "upkeep",
+    ),
     ("upstream", "filters", "storage", "singleflight", "fellows"),
     (
         "simple_api",

@@ -20,6 +20,7 @@ NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
         ("2023-12-31T19:30:00-04:30", NEW_YEAR),
         ("2024-01-01T00:00:00.25Z", NEW_YEAR + 0.25),
         ("2024-01-01T00:00:00.250000999Z", NEW_YEAR + 0.25),
+        ("2024-01-01T00:00:00.2500000000000001Z", NEW_YEAR + 0.25),
         ("2016-12-31T23:59:60Z", datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()),
     ],
 )
@@ -49,6 +50,8 @@ def test_date__stands_for_the_end_of_its_day_in_utc() -> None:
         "2024-01-01T00:00:00+0200",
         "2024-01-01\n",
         "9999-12-31",
+        "9999-12-31T23:59:59-14:00",
+        "0001-01-01T00:00:00+14:00",
         "\u0662\u0660\u0662\u0664-01-01",
     ],
 )
@@ -66,6 +69,14 @@ def test_instant__shown__is_read_as_the_same_second(moment: datetime) -> None:
     seconds = moment.replace(tzinfo=UTC, microsecond=0).timestamp()
 
     assert as_instant(show_instant(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59.999999Z", "9999-12-30", "0001-01-01T00:00:00Z"])
+def test_instant__at_an_end_of_time__can_be_shown(text: str) -> None:
+    found = as_instant(text)
+
+    assert found is not None
+    assert len(show_instant(found)) == len("2024-01-01T00:00:00Z")
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2024-99-01T00:00:00Z"])

@@ -6,6 +6,7 @@ Segments are decoded one by one, after the split: an encoded slash never makes a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -52,34 +53,38 @@ async def answer(exchange: Exchange) -> web.StreamResponse:
                 exchange, distribution, ["simple", *rest], f"pypi/{distribution.base_path}/files/"
             )
         case ["pypi", *rest]:
-            distribution, below = _found(exchange.site, rest)
-            return await _distribution(exchange, distribution, below, "files/")
+            distribution, instant, below = _found(exchange.site, rest)
+            return await _distribution(exchange, distribution, below, "files/", instant)
     if reads:
         raise _nothing()
     return _not_allowed(exchange)
 
 
-def _found(site: Site, segments: list[str]) -> tuple[Distribution, list[str]]:
-    """The distribution whose base path these segments begin with, and what is below it.
+def _found(site: Site, segments: list[str]) -> tuple[Distribution, str | None, list[str]]:
+    """The distribution whose base path these segments begin with, the moment it is asked for, and what is below it.
 
     No base path is a leading part of another, so the first that fits is the one; a `~` and an instant may follow it.
     """
     base = ""
-    for position, segment in enumerate(segments[: site.depth]):
-        base = f"{base}/{unquote(segment)}" if position else unquote(segment)
+    for position, segment in enumerate(map(unquote, segments[: site.depth])):
+        base = f"{base}/{segment}" if position else segment
+        if "/" in segment:
+            break
         if (found := site.distributions.get(base)) is not None:
-            return found, segments[position + 1 :]
+            return found, None, segments[position + 1 :]
         name, tilde, instant = base.partition("~")
         if tilde and (found := site.distributions.get(name)) is not None:
-            return site.as_of(found, instant), segments[position + 1 :]
+            return found, instant, segments[position + 1 :]
     raise DistributionUnknown(f"no distribution is served under {printable(base)}")
 
 
 async def _distribution(
-    exchange: Exchange, distribution: Distribution, below: list[str], files_at: str
+    exchange: Exchange, distribution: Distribution, below: list[str], files_at: str, instant: str | None = None
 ) -> web.StreamResponse:
     exchange.distribution = distribution
     if exchange.request.method not in READS:
+        if instant is not None:
+            distribution = replace(distribution, allow_uploads=False)
         return await upload.upload(exchange, distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
     if (
         distribution.is_guarded
@@ -87,6 +92,9 @@ async def _distribution(
     ):
         exchange.result = "denied"
         return refused(decision, distribution, "read")
+    if instant is not None:
+        # Not before the guard has let the request in: this asks what was there then.
+        distribution = exchange.distribution = exchange.site.as_of(distribution, instant)
     if distribution.repository is not None:
         exchange.local_stamp = exchange.site.local_stamp()
     if (answer := await _below(exchange, distribution, below, files_at)) is not None:

@@ -9,22 +9,19 @@ NOTICE: under `ahead` whoever owns the name on a remote can add files to a proje
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
 from pyproxy.errors import FileUnknown, NotCached, ProjectUnknown, RemoteFailed
+from pyproxy.index.made_pages import MadePages
 from pyproxy.index.protocol import Details, FileRef, Index, LocalContent, Names, OfferedFile, Served
 from pyproxy.model import Filename, ProjectName, ProjectPage, projects_of, version_of
 
 log = logging.getLogger(__name__)
 
 Merge = Literal["ahead", "shadow"]
-
-MERGED = 500
-"""Merged pages kept, so that an unchanged pair gives the same object and what was rendered of it."""
 
 
 class MergedIndex:
@@ -42,6 +39,7 @@ class MergedIndex:
         private: Callable[[ProjectName], bool],
         met: Callable[[ProjectName], None],
         parted: Callable[[ProjectName], None],
+        made: MadePages,
     ) -> None:
         self._local = local
         self._remote = remote
@@ -49,7 +47,7 @@ class MergedIndex:
         self._private = private
         self._met = met
         self._parted = parted
-        self._merged: OrderedDict[ProjectName, tuple[ProjectPage, ProjectPage, ProjectPage]] = OrderedDict()
+        self._made = made
 
     async def projects(self) -> Served[Mapping[str, Names]]:
         local = await self._local.projects()
@@ -119,14 +117,10 @@ class MergedIndex:
             raise FileUnknown(f"{filename} is served from its local file")
 
     def _both(self, project: ProjectName, local: ProjectPage, remote: ProjectPage) -> ProjectPage:
-        kept = self._merged.get(project)
-        if kept is not None and kept[0] is local and kept[1] is remote:
-            self._merged.move_to_end(project)
-            return kept[2]
-        page = merged(local, remote)
-        self._merged[project] = (local, remote, page)
-        while len(self._merged) > MERGED:
-            self._merged.popitem(last=False)
+        page = self._made.get(self, project, local, remote)
+        if page is None:
+            page = merged(local, remote)
+            self._made.put(self, page, local, remote)
         return page
 
 

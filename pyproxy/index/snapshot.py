@@ -6,27 +6,24 @@ has removed is gone from its past too.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import msgspec
 
 from pyproxy.errors import Withheld
+from pyproxy.index.made_pages import MadePages
 from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
 from pyproxy.instants import as_uploaded, show_instant
 from pyproxy.model import File, ProjectName, ProjectPage
-
-PAGES = 200
-"""Pages kept, so that what was rendered of an unchanged one serves on."""
 
 
 class SnapshotIndex:
     """`instant` in seconds since the epoch."""
 
-    def __init__(self, index: Index, instant: float) -> None:
+    def __init__(self, index: Index, instant: float, made: MadePages) -> None:
         self._index = index
         self._instant = instant
-        self._pages: OrderedDict[ProjectName, tuple[ProjectPage, ProjectPage]] = OrderedDict()
+        self._made = made
 
     async def projects(self) -> Served[Mapping[str, Names]]:
         """As it is now: no remote tells since when it has a project."""
@@ -37,17 +34,14 @@ class SnapshotIndex:
 
     async def page(self, project: ProjectName) -> Served[ProjectPage]:
         served = await self._index.page(project)
-        kept = self._pages.get(project)
-        if kept is None or kept[0] is not served.value:
-            page = served.value
+        page = served.value
+        then = self._made.get(self, project, page)
+        if then is None:
             files = tuple(file for file in page.files if self._was_there(file))
             # `versions` follows what is shown when it is rendered.
-            kept = (page, page if len(files) == len(page.files) else msgspec.structs.replace(page, files=files))
-            self._pages[project] = kept
-        self._pages.move_to_end(project)
-        while len(self._pages) > PAGES:
-            self._pages.popitem(last=False)
-        return Served(kept[1], served.result, served.fresh_for)
+            then = page if len(files) == len(page.files) else msgspec.structs.replace(page, files=files)
+            self._made.put(self, then, page)
+        return Served(then, served.result, served.fresh_for)
 
     async def file(self, ref: FileRef) -> OfferedFile:
         offered = await self._index.file(ref)

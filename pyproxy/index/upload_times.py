@@ -14,6 +14,7 @@ from functools import partial
 import msgspec
 
 from pyproxy.errors import NotCached, NotThere, RemoteFailed
+from pyproxy.index.made_pages import MadePages
 from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
 from pyproxy.instants import as_uploaded
 from pyproxy.json_api import read_told
@@ -21,20 +22,19 @@ from pyproxy.model import File, ProjectName, ProjectPage
 
 log = logging.getLogger(__name__)
 
-PAGES = 200
-"""Pages kept with the times that were found for them."""
+ASKED = 10_000
+"""Projects of which it is remembered that their times were asked for."""
 
 AGAIN = 60.0
 """Seconds after which times that could not be asked for are asked for again, at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Timed:
-    """A page, the same with times, and until when (seconds since the epoch) that is believed."""
+class _Asked:
+    """Until when (seconds since the epoch) an answer is believed. `failed`: there was none."""
 
-    page: ProjectPage
-    timed: ProjectPage
     until: float
+    failed: bool
 
 
 class TimedIndex:
@@ -44,7 +44,8 @@ class TimedIndex:
         self._index = index
         self._executor = executor
         self._clock = clock
-        self._kept: OrderedDict[ProjectName, _Timed] = OrderedDict()
+        self._made = MadePages()
+        self._asked: OrderedDict[ProjectName, _Asked] = OrderedDict()
 
     async def projects(self) -> Served[Mapping[str, Names]]:
         return await self._index.projects()
@@ -60,30 +61,36 @@ class TimedIndex:
         page = served.value
         if all(file.upload_time for file in page.files):
             return served
-        kept = self._kept.get(project)
-        if kept is None or kept.page is not page or self._clock() >= kept.until:
-            kept = await self._ask(project, page, kept)
-        return Served(kept.timed, served.result, min(served.fresh_for, max(0.0, kept.until - self._clock())))
+        timed, asked = self._made.get(self, project, page), self._asked.get(project)
+        if timed is None or asked is None or self._clock() >= asked.until:
+            timed, asked = await self._ask(project, page, timed)
+        # Nobody may keep a page from which files are missing because nobody could be asked for their times.
+        fresh_for = 0.0 if asked.failed else min(served.fresh_for, max(0.0, asked.until - self._clock()))
+        return Served(timed, served.result, fresh_for)
 
-    async def _ask(self, project: ProjectName, page: ProjectPage, kept: _Timed | None) -> _Timed:
-        timed, good_for = page, AGAIN
+    async def _ask(
+        self, project: ProjectName, page: ProjectPage, before: ProjectPage | None
+    ) -> tuple[ProjectPage, _Asked]:
+        timed, good_for, failed = page, AGAIN, False
         try:
             served = await self._index.details(project, None)
         except (RemoteFailed, NotCached, NotThere) as exc:
-            log.info("the upload times of %s are not known: %s", project, exc)
+            log.warning("the upload times of %s are not known, so files are missing from its past: %s", project, exc)
+            failed = True
         else:
             good_for = max(AGAIN, served.fresh_for)
             if (document := served.value.document) is not None:
                 loop = asyncio.get_running_loop()
                 timed = await loop.run_in_executor(self._executor, partial(_with_times, page, document.body))
-        if kept is not None and kept.timed == timed:
-            timed = kept.timed  # the same object as long as nothing in it has changed
-        found = _Timed(page, timed, self._clock() + good_for)
-        self._kept[project] = found
-        self._kept.move_to_end(project)
-        while len(self._kept) > PAGES:
-            self._kept.popitem(last=False)
-        return found
+        if before is not None and before == timed:
+            timed = before  # the same object as long as nothing in it has changed
+        asked = _Asked(self._clock() + good_for, failed)
+        self._made.put(self, timed, page)
+        self._asked[project] = asked
+        self._asked.move_to_end(project)
+        while len(self._asked) > ASKED:
+            self._asked.popitem(last=False)
+        return timed, asked
 
 
 def _with_times(page: ProjectPage, document: bytes) -> ProjectPage:

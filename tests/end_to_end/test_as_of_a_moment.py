@@ -11,8 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.daemon import HTML, JSON, Project, Served, a_wheel, one_remote, remotes, serving
+from tests.fakes.faults import Status
 from tests.fakes.raw_upstream import RawUpstream
-from tests.uploading import form, local, send, upload
+from tests.uploading import READ, basic, form, local, send, upload
 
 OLD, NEW = "alpha-1.0-py3-none-any.whl", "alpha-2.0-py3-none-any.whl"
 BETWEEN = "main~2024-06-01"
@@ -198,3 +199,111 @@ async def test_moments__asked_for_in_masses__are_not_all_kept(tmp_path: Path) ->
 
         assert len(served.daemon.current.site.moments._kept) == 64
         assert up.count("/simple/alpha/") == 1
+
+
+async def test_file__at_the_first_instant_there_is__is_refused_in_words(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        two_releases(up)
+        link = (await served.links())[OLD].replace("/main/", "/main~0001-01-01T00:00:00Z/")
+        answer = await served.ask(link)
+
+    assert (answer.status, answer.line) == (403, f"{OLD} was uploaded after 0001-01-01T00:00:00Z")
+
+
+async def test_remote__whose_times_cannot_be_asked_for__gives_a_page_that_nobody_keeps(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = Project("alpha")
+        made.add(OLD, a_wheel("alpha", "1.0"))
+        made.publish(up)
+        up.script("/pypi/alpha/json", Status(500))
+        page = await served.page(base=BETWEEN)
+        served.later(61)
+        served.forget_failures()
+        known = await served.page(base=BETWEEN)
+
+    assert (page.status, page.json()["files"], page.headers["Cache-Control"]) == (200, [], "no-store")
+    assert known.headers["Cache-Control"].startswith("max-age=")
+
+
+async def test_times__asked_for_once__serve_every_moment(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = Project("alpha")
+        made.add(OLD, a_wheel("alpha", "1.0"))
+        made.publish(up)
+        for day in range(1, 10):
+            await names(served, f"main~2024-06-0{day}")
+
+        assert up.count("/pypi/alpha/json") == 1
+
+
+async def test_guard__stands_before_a_moment_too(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, local(up, content_guard="staff")) as served:
+        two_releases(up)
+        for instant in ("2024-06-01", "yesterday"):
+            assert (await served.page(base=f"main~{instant}")).status == 401
+        assert not served.daemon.current.site.moments._kept
+        page = await served.page(base=BETWEEN, Authorization=basic(READ))
+        posted = await send(served, form(OLD, a_wheel("alpha", "1.0")), path=f"{BETWEEN}/legacy/")
+
+    assert page.headers["Cache-Control"].startswith("private, max-age=")
+    assert posted.status == 403
+
+
+async def test_moment__whose_version_was_pruned__is_trouble_and_never_not_found(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        await upload(served, OLD, a_wheel("alpha", "1.0"))
+        between = f"main~{written(time.time())}"
+        await upload(served, NEW, a_wheel("alpha", "2.0"))
+        before = await names(served, between)
+        await served.daemon.machinery.repositories.prune("team", last=1)
+        known = await served.page(base=between)
+        served.daemon.current.site.moments._kept.clear()
+        anew = await served.page(base=between)
+
+    assert before == [OLD]
+    assert (known.status, anew.status) == (503, 503)
+    assert "version 1" in anew.line
+
+
+async def test_pinned__at_a_moment__is_the_lower_of_both(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        await upload(served, OLD, a_wheel("alpha", "1.0"))
+        first = written(time.time())
+        await upload(served, NEW, a_wheel("alpha", "2.0"))
+        second = written(time.time())
+        await upload(served, "beta-1.0-py3-none-any.whl", a_wheel("beta", "1.0"))
+    async with serving(tmp_path, local(None, repository_version="2", allow_uploads="false")) as served:
+        assert await names(served, f"main~{first}") == [OLD]
+        assert await names(served, f"main~{second}") == [OLD, NEW]
+        assert await names(served, "main~2999-01-01") == [OLD, NEW]
+        assert (await served.page("beta", "main~2999-01-01")).status == 404
+
+
+async def test_yanked_later__is_not_yanked_then(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        await upload(served, OLD, a_wheel("alpha", "1.0"))
+        between = written(time.time())
+        await served.daemon.machinery.repositories.yank("team", ["alpha==1.0"], "broken")
+        now = (await served.page()).json()["files"]
+        then = (await served.page(base=f"main~{between}")).json()["files"]
+
+    assert now[0]["yanked"] == "broken"
+    assert "yanked" not in then[0]
+
+
+async def test_provenance__at_an_instant__is_that_of_files_of_then(tmp_path: Path) -> None:
+    async with RawUpstream() as up:
+        made = Project("alpha")
+        for name, version, day in ((OLD, "1.0", "2024-01-02"), (NEW, "2.0", "2024-12-02")):
+            made.add(name, a_wheel("alpha", version), upload_time=f"{day}T00:00:00Z", provenance=f"{up.url}attested")
+        made.publish(up)
+        up.serve("/attested", b"{}", content_type="application/vnd.pypi.integrity.v1+json")
+        text = "server: {public_url: 'https://pkgs.example'}\n" + one_remote(up)
+        async with serving(tmp_path, text) as served:
+            [file] = (await served.page(base="main~2024-06-01T00:00:00+02:00")).json()["files"]
+            path = file["provenance"].removeprefix("https://pkgs.example")
+            old = await served.ask(path)
+            new = await served.ask(path.replace("1.0", "2.0"))
+
+    assert path.startswith("/pypi/main~2024-06-01T00:00:00+02:00/integrity/alpha/1.0/")
+    assert (old.status, new.status) == (200, 404)
