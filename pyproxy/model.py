@@ -35,6 +35,8 @@ _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,248}[A-Za-z0-9])?\Z", re.
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}\Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SEPARATORS = re.compile(r"[-_.]+")
+# What distutils puts between the version of a Windows installer and its ending.
+_INSTALLER_PLATFORM = re.compile(r"\.(?:win32|win-[a-z0-9]+)(?:-py[0-9.]+)?\Z", re.ASCII)
 
 _SDIST_ENDINGS = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz", ".tar.Z", ".tar", ".tbz", ".tar.zst")
 _BINARY_ENDINGS: dict[str, PackageType] = {
@@ -152,8 +154,11 @@ def version_of(filename: str, project: ProjectName) -> str | None:
     for at in _dashes(stem):
         if normalised(stem[:at]) == project:
             rest = stem[at + 1 :]
-            if package_type(filename) == "sdist":
+            kind = package_type(filename)
+            if kind == "sdist":
                 return rest or None
+            if kind in {"bdist_wininst", "bdist_msi"}:
+                rest = _INSTALLER_PLATFORM.sub("", rest)
             return rest.partition("-")[0] or None
     return None
 

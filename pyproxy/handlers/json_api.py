@@ -48,6 +48,10 @@ MANY = 100
 """Files of a page from which on the answer is made in a thread."""
 
 
+TRIED = 3
+"""Files of a release that are asked for their core metadata, until one has some."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What was found out of a project, and how long it is good for (seconds, as in Served)."""
@@ -136,7 +140,7 @@ async def _info(index: Index, page: ProjectPage, release: Release, known: _Known
         return told.info, known.fresh_for
     try:
         raw = await _metadata(index, release)
-    except (RemoteFailed, NotCached, NotThere, Withheld) as exc:
+    except (RemoteFailed, NotCached) as exc:
         log.info("the JSON API of %s does without core metadata: %s", page.name, exc)
         return info_from_page(page.name, release), 0.0
     if raw is None:
@@ -149,14 +153,21 @@ def _is_local(file: File) -> bool:
 
 
 async def _metadata(index: Index, release: Release) -> bytes | None:
-    """The core metadata of its best file: a local one first, and a wheel; None where none has any to be read."""
-    for file in sorted(release.files, key=lambda file: (not _is_local(file), not file.is_wheel)):
-        if not (file.is_wheel or file.core_metadata or _is_local(file)):
-            continue  # to learn what is in a remote's sdist, all of it would have to be fetched
-        offered = await index.file(FileRef.from_link(file.link, file.filename))
-        if file.is_wheel or file.core_metadata:
-            return _bytes(await offered.metadata())
-        return await _pkg_info(await offered.archive(), file.filename)
+    """The core metadata of its best file: a local one first, and a wheel; None where none has any to be read.
+
+    Raises RemoteFailed, NotCached.
+    """
+    # To learn what is in a remote's sdist, all of it would have to be fetched.
+    telling = [file for file in release.files if file.is_wheel or file.core_metadata or _is_local(file)]
+    for file in sorted(telling, key=lambda file: (not _is_local(file), not file.is_wheel))[:TRIED]:
+        try:
+            offered = await index.file(FileRef.from_link(file.link, file.filename))
+            if file.is_wheel or file.core_metadata:
+                return _bytes(await offered.metadata())
+            if (found := await _pkg_info(await offered.archive(), file.filename)) is not None:
+                return found
+        except (NotThere, Withheld) as exc:
+            log.info("no core metadata of %s: %s", file.filename, exc)
     return None
 
 

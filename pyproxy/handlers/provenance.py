@@ -13,7 +13,8 @@ from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.pages import keeps_for
 from pyproxy.index.protocol import Document, FileRef
-from pyproxy.model import as_filename, as_project, printable, version_of
+from pyproxy.json_api import same_version
+from pyproxy.model import File, ProjectName, as_filename, as_project, printable, version_of
 from pyproxy.site import Distribution
 
 INTEGRITY = "application/vnd.pypi.integrity.v1+json"
@@ -31,7 +32,7 @@ async def provenance(
     wanted = as_filename(filename)
     served = await distribution.index.page(normal)
     file = next((file for file in served.value.files if file.filename == wanted), None)
-    if file is None or file.provenance is None or version_of(wanted, normal) != version:
+    if file is None or file.provenance is None or not _is_of(file, normal, version):
         raise FileUnknown(f"{normal} {printable(version)} has no provenance of {wanted}")
     # Asked by link, so that whatever decides over the file decides over its provenance too.
     offered = await distribution.index.file(FileRef.from_link(file.link, wanted))
@@ -47,6 +48,12 @@ async def provenance(
     if if_none_match(field(exchange.request, "If-None-Match"), etag):
         return web.Response(status=304, headers=headers)
     return web.Response(body=document.body, headers={**headers, "Content-Type": _content_type(document)})
+
+
+def _is_of(file: File, project: ProjectName, version: str) -> bool:
+    """Whether the file's name has this version, however either spells it (PEP 440; PEP 427 has "_" for "-")."""
+    spelled = version_of(file.filename, project)
+    return spelled is not None and (spelled == version or same_version(spelled.replace("_", "-"), version))
 
 
 async def _etag(body: bytes) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import quote
 
-from pyproxy.errors import FileUnknown
+from pyproxy.errors import FileUnknown, NoDocument
 from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.protocol import Details, Served
 from pyproxy.model import ProjectName
+
+log = logging.getLogger(__name__)
 
 MISSING_REMEMBERED = 10_000
 """Addresses known to lead nowhere; beyond it the oldest are forgotten."""
@@ -47,7 +50,9 @@ class RemoteDetails:
             return Served(Details(), "hit", self._negative_ttl - age)
         try:
             served = await self._documents.get(url, f"what is told of {project}")
-        except FileUnknown:
+        except (FileUnknown, NoDocument) as exc:
+            # Whoever has a page for people at every address has no such API either.
+            log.debug("%s", exc)
             self._remember(url)
             return Served(Details(), "miss", self._negative_ttl)
         self._missing.pop(url, None)

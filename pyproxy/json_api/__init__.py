@@ -8,7 +8,7 @@ from __future__ import annotations
 from pyproxy.json_api.answer import Place, render_answer
 from pyproxy.json_api.info import info_from_metadata, info_from_page
 from pyproxy.json_api.releases import Release, Releases, releases_of
-from pyproxy.json_api.told import Object, Told, read_told
+from pyproxy.json_api.told import Object, Told, read_told, same_version
 
 __all__ = [
     "Object",
@@ -21,4 +21,5 @@ __all__ = [
     "read_told",
     "releases_of",
     "render_answer",
+    "same_version",
 ]

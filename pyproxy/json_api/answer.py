@@ -89,13 +89,14 @@ def _entry(place: Place, file: File, told: Object, own: Hashes) -> Object:
     size = file.size if file.size is not None else told.get("size")
     return {
         "comment_text": _text(told, "comment_text") or "",
+        "core-metadata": file.core_metadata,
         "digests": digests,
         "downloads": -1,
         "filename": file.filename,
         "has_sig": bool(file.gpg_sig),
         "md5_digest": digests.get("md5"),
-        "packagetype": package_type(file.filename) or "sdist",
-        "python_version": _python_version(file.filename),
+        "packagetype": _text(told, "packagetype") or package_type(file.filename) or "sdist",
+        "python_version": _text(told, "python_version") or _python_version(file.filename),
         "requires_python": file.requires_python,
         "size": size,
         "upload_time": uploaded[:19] if uploaded else None,

@@ -13,7 +13,7 @@ import pytest
 from tests.daemon import Project, Served, a_wheel, one_remote, project, remotes, serving
 from tests.fakes.faults import Status
 from tests.fakes.raw_upstream import RawUpstream
-from tests.uploading import local, upload
+from tests.uploading import READ, basic, local, upload
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
 
@@ -274,3 +274,113 @@ async def test_public_url__makes_its_urls_absolute(tmp_path: Path) -> None:
 
     assert found["urls"][0]["url"].startswith("https://pkgs.example/pypi/main/files/")
     assert found["info"]["release_url"] == "https://pkgs.example/pypi/main/project/alpha/"
+
+
+async def test_file__described_by_the_remote__keeps_its_words(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = project(up, core_metadata={"sha256": "0" * 64})
+        sha256 = hashlib.sha256(made.files[WHEEL]).hexdigest()
+        entry = {"filename": WHEEL, "digests": {"sha256": sha256}, "python_version": "3.3", "packagetype": "bdist_egg"}
+        told(up, made, releases={}, urls=[entry])
+        found = await asked(served, "alpha/json")
+
+    (entry,) = found["urls"]
+    assert (entry["python_version"], entry["packagetype"]) == ("3.3", "bdist_egg")
+    assert entry["core-metadata"] == {"sha256": "0" * 64}
+
+
+async def test_installer__belongs_to_the_version_before_its_platform(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = Project("alpha")
+        for name in ("alpha-1.0.win32-py2.7.exe", "alpha-1.0.win-amd64-py2.7.exe", "alpha-1.0.win-amd64.msi"):
+            made.add(name, b"an installer")
+        made.add("alpha-1.0.tar.gz", b"source")
+        made.publish(up)
+        found = await asked(served, "alpha/json")
+        versions = (await served.page()).json()["versions"]
+
+    assert [len(files) for files in found["releases"].values()] == [4]
+    assert versions == ["1.0"]
+
+
+async def test_remote__with_a_page_for_people_in_its_apis_place__has_none(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        project(up)
+        up.serve("/pypi/alpha/json", b"<html>welcome</html>", content_type="text/html")
+        for _ in range(3):
+            answer = await served.ask("/pypi/main/pypi/alpha/json")
+            assert (answer.status, answer.json()["info"]["version"]) == (200, "1.0")
+            assert answer.headers["Cache-Control"].startswith("max-age=")
+
+        assert up.count("/pypi/alpha/json") == 1
+
+
+async def test_remote__whose_api_is_lost__is_told_of_as_it_was_while_that_may_be(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up, ttl="10m", stale_if_error="1h")) as served:
+        told(up, project(up))
+        await asked(served, "alpha/json")
+        served.later(1200)
+        up.serve("/pypi/alpha/json", b"<html>down for maintenance</html>", content_type="text/html")
+        answer = await served.ask("/pypi/main/pypi/alpha/json")
+
+    assert answer.json()["info"]["summary"] == "from the remote"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_release__whose_first_wheel_cannot_be_read__is_described_by_the_next(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = Project("alpha")
+        made.add("alpha-1.0-cp39-none-any.whl", b"no wheel at all")
+        made.add(WHEEL, a_wheel("alpha", "1.0", requires=("beta>1",)))
+        made.publish(up)
+        answer = await served.ask("/pypi/main/pypi/alpha/json")
+
+    assert answer.json()["info"]["requires_dist"] == ["beta>1"]
+    assert answer.headers["Cache-Control"].startswith("max-age=")
+
+
+async def test_guarded__is_for_who_may_read_and_for_no_shared_cache(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, local(up, content_guard="staff")) as served:
+        told(up, project(up))
+        unknown = await served.ask("/pypi/main/pypi/alpha/json")
+        before = up.count()
+        found = await served.ask("/pypi/main/pypi/alpha/json", Authorization=basic(READ))
+
+    assert (unknown.status, before, found.status) == (401, 0, 200)
+    assert found.headers["Cache-Control"] == "private, no-cache"
+
+
+async def test_shadowed__project_is_told_of_from_local_files_alone(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, local(up, merge="shadow")) as served:
+        told(up, project(up))
+        assert (await upload(served, "alpha-9.0-py3-none-any.whl", a_wheel("alpha", "9.0"))).status == 200
+        found = await asked(served, "alpha/json")
+
+        assert set(found["releases"]) == {"9.0"}
+        assert "ownership" not in found
+        assert up.count("/pypi/alpha/json") == 0
+
+
+async def test_remote__down_with_nothing_cached__is_502_and_local_files_are_told_of_all_the_same(
+    tmp_path: Path,
+) -> None:
+    async with RawUpstream() as up, serving(tmp_path, local(up)) as served:
+        for path in ("/simple/alpha/", "/simple/beta/", "/pypi/alpha/json"):
+            up.script(path, Status(500), times=None)
+        assert (await upload(served, "alpha-9.0-py3-none-any.whl", a_wheel("alpha", "9.0"))).status == 200
+        ours = await served.ask("/pypi/main/pypi/alpha/json")
+        theirs = await served.ask("/pypi/main/pypi/beta/json")
+
+    assert (ours.status, set(ours.json()["releases"]), ours.headers["Cache-Control"]) == (200, {"9.0"}, "no-store")
+    assert (theirs.status, theirs.line) == (502, "remote up: answered 500 Internal Server Error")
+
+
+async def test_requests__are_counted_as_json_here_and_at_the_remote(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        told(up, project(up))
+        with served.counting("pyproxy_requests_total", "kind", "result") as here:
+            for _ in range(2):
+                await asked(served, "alpha/json")
+
+        assert here == {("json", "miss"): 1, ("json", "hit"): 1}
+        assert served.metric("pyproxy_upstream_requests_total", kind="json", status="200") == 1

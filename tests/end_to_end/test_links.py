@@ -14,6 +14,7 @@ import pytest
 from tests.daemon import HTML, JSON, Project, Served, a_wheel, noise, one_remote, project, serving
 from tests.fakes.faults import Delay, Gate, Status
 from tests.fakes.raw_upstream import RawUpstream
+from tests.uploading import local, upload
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
 FILE = f"/files/{WHEEL}"
@@ -646,3 +647,29 @@ async def test_provenance__gone__does_not_come_back_stale(up: RawUpstream, tmp_p
         assert (await served.ask(PROVENANCE)).status == 404
         up.script("/integrity/alpha", Status(500), times=None)
         assert (await served.ask(PROVENANCE)).status == 502
+
+
+async def test_provenance__version_spelled_otherwise__is_the_same(up: RawUpstream, tmp_path: Path) -> None:
+    attested(up)
+    async with serving(tmp_path, one_remote(up)) as served:
+        assert (await served.ask(PROVENANCE.replace("1.0/", "1.0.0/"))).json() == ATTESTED
+        assert (await served.ask(PROVENANCE.replace("/alpha/", "/Alpha/"))).json() == ATTESTED
+
+
+async def test_provenance__of_a_quarantined_project__403(up: RawUpstream, tmp_path: Path) -> None:
+    made = attested(up)
+    made.page = {"project-status": {"status": "quarantined"}}
+    made.publish(up)
+    async with serving(tmp_path, one_remote(up)) as served:
+        answer = await served.ask(PROVENANCE)
+    assert (answer.status, answer.line) == (403, "alpha is quarantined on remote up")
+    assert up.count("/integrity/alpha") == 0
+
+
+async def test_provenance__of_a_remotes_file_that_a_local_one_hides__404(up: RawUpstream, tmp_path: Path) -> None:
+    attested(up)
+    async with serving(tmp_path, local(up)) as served:
+        assert (await served.ask(PROVENANCE)).json() == ATTESTED
+        assert (await upload(served, WHEEL, a_wheel("alpha", "1.0", payload=b"ours"))).status == 200
+        assert (await served.ask(PROVENANCE)).status == 404
+    assert up.count("/integrity/alpha") == 1
