@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs, web
 
 from pyproxy.auth import CHALLENGE, WINDOW, Decision, Right
+from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import refusal
 from pyproxy.site import Distribution
 
@@ -24,6 +25,15 @@ async def may(request: web.BaseRequest, distribution: Distribution, right: Right
     if right == "read" or is_local(request):
         return Decision.ALLOWED
     return Decision.FORBIDDEN
+
+
+async def listed(exchange: Exchange) -> list[Distribution]:
+    """The distributions that a list may name: no hidden one, and no guarded one to who may not read it."""
+    return [
+        distribution
+        for distribution in exchange.site.distributions.values()
+        if not distribution.hidden and await may(exchange.request, distribution, "read") is Decision.ALLOWED
+    ]
 
 
 def is_local(request: web.BaseRequest) -> bool:

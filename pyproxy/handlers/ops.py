@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from pyproxy.auth import Decision
-from pyproxy.handlers.access import may
+from pyproxy.handlers.access import listed
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import RETRY_AFTER, refusal
 from pyproxy.metrics import CONTENT_TYPE
@@ -38,13 +37,8 @@ async def readiness(exchange: Exchange) -> web.StreamResponse:
 
 
 async def distributions(exchange: Exchange) -> web.StreamResponse:
-    """`/distributions`: those that are no secret, as JSON."""
-    site = exchange.site
-    shown = [
-        _described(site, distribution)
-        for distribution in site.distributions.values()
-        if not distribution.hidden and await may(exchange.request, distribution, "read") is Decision.ALLOWED
-    ]
+    """`/distributions`: those that are no secret to who asks, as JSON."""
+    shown = [_described(exchange.site, distribution) for distribution in await listed(exchange)]
     return _answer(msgspec.json.encode(shown) + b"\n", "application/json")
 
 

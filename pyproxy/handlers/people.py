@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from aiohttp import web
 
 from pyproxy.errors import PyproxyError, StoreTrouble
+from pyproxy.handlers.access import listed
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.markup import CONTENT_SECURITY_POLICY
 from pyproxy.handlers.pages import redirect
@@ -18,7 +19,6 @@ from pyproxy.site import Distribution, Site
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Cache-Control": "no-cache",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -26,9 +26,9 @@ HEADERS = {
 
 
 async def root(exchange: Exchange) -> web.StreamResponse:
-    """`/`: what is served, and how to use it."""
-    site = exchange.site
-    return _page(root_page([_view(site, d) for d in site.distributions.values() if not d.hidden]))
+    """`/`: what is served to who asks, and how to use it."""
+    shown = [_view(exchange.site, distribution) for distribution in await listed(exchange)]
+    return _page(root_page(shown), "private, no-cache")
 
 
 async def distribution(exchange: Exchange, asked: Distribution) -> web.StreamResponse:
@@ -41,7 +41,10 @@ async def distribution(exchange: Exchange, asked: Distribution) -> web.StreamRes
             matches = await _search(asked, query, exchange.site.machinery.search)
         except PyproxyError as exc:
             trouble = str(exc)
-    return _page(distribution_page(_view(exchange.site, asked), query=query, matches=matches, trouble=trouble))
+    return _page(
+        distribution_page(_view(exchange.site, asked), query=query, matches=matches, trouble=trouble),
+        exchange.kept_by("no-cache"),
+    )
 
 
 async def project(exchange: Exchange, asked: Distribution, name: str, *, slash: bool) -> web.StreamResponse:
@@ -54,7 +57,7 @@ async def project(exchange: Exchange, asked: Distribution, name: str, *, slash: 
     text = await asyncio.get_running_loop().run_in_executor(
         None, project_page, _view(exchange.site, asked), served.value
     )
-    return _page(text)
+    return _page(text, exchange.kept_by("no-cache"))
 
 
 async def _search(asked: Distribution, query: str, executor: Executor) -> list[str]:
@@ -78,5 +81,5 @@ def _view(site: Site, asked: Distribution) -> DistributionView:
     )
 
 
-def _page(text: str) -> web.StreamResponse:
-    return web.Response(body=text.encode(), headers=HEADERS)
+def _page(text: str, cache_control: str) -> web.StreamResponse:
+    return web.Response(body=text.encode(), headers={**HEADERS, "Cache-Control": cache_control})

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,9 +15,23 @@ import pytest
 
 from pyproxy.handlers import people, search
 from pyproxy.listing import render_list
-from tests.daemon import HTML, JSON, TEXT, Answer, Served, a_remote, configured, one_remote, project, remotes, serving
+from tests.daemon import (
+    HTML,
+    JSON,
+    TEXT,
+    Answer,
+    Served,
+    a_remote,
+    a_wheel,
+    configured,
+    one_remote,
+    project,
+    remotes,
+    serving,
+)
 from tests.fakes.faults import Cut, Delay, Gate, Gzip, Hang, Headers, Status
 from tests.fakes.raw_upstream import RawUpstream
+from tests.uploading import READ, UPLOAD, basic, local, upload
 
 LIST = "/simple/"
 SHOWN = "/pypi/main/simple/"
@@ -388,3 +403,28 @@ async def test_distributions__tells_what_is_served_and_hides_what_is_hidden(up: 
 async def test_distributions__with_public_url__base_url_is_absolute(up: RawUpstream, tmp_path: Path) -> None:
     async with serving(tmp_path, one_remote(up) + "server:\n  public_url: https://here.example/pkg/\n") as served:
         assert (await distributions(served))["main"]["base_url"] == "https://here.example/pkg/pypi/main/"
+
+
+async def test_guarded__is_listed_for_who_may_read_it_alone(tmp_path: Path) -> None:
+    text = local(None, content_guard="staff", labels="{tier: gold}")
+    async with serving(tmp_path, text) as served:
+        assert (
+            await upload(served, "a-1.0-py3-none-any.whl", a_wheel("a", "1.0"), Authorization=basic(UPLOAD))
+        ).status == 200
+        for path in ("/", "/distributions"):
+            for denied in ({}, {"Authorization": basic("wrong")}, {"Authorization": basic(UPLOAD)}):
+                assert "gold" not in (await served.ask(path, **denied)).text
+            assert "gold" in (await served.ask(path, Authorization=basic(READ))).text
+        [found] = (await served.ask("/distributions", Authorization=basic(READ))).json()
+
+    assert (found["content_guard"], found["repository"], found["allow_uploads"]) == ("staff", "team", True)
+    assert (found["remote"], found["repository_version"]) == (None, None)
+    assert datetime.fromisoformat(found["last_updated"]).tzinfo is UTC
+
+
+async def test_base_path__its_slash_encoded__is_another_and_not_there(up: RawUpstream, tmp_path: Path) -> None:
+    project(up)
+    async with serving(tmp_path, one_remote(up) + "    base_path: domain/team\n") as served:
+        assert (await served.page(base="domain/team")).status == 200
+        for base in ("domain%2Fteam", "domain%2Fteam~2024-01-01", "domain%2fteam/x"):
+            assert (await served.page(base=base)).status == 404
