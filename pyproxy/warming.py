@@ -123,7 +123,7 @@ class _Warming:
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._files: dict[str, asyncio.Task[None]] = {}  # by link
         self._unmet: dict[Ask, list[Python]] = {}  # for which Pythons no release fits
-        self._stored: dict[str, File] = {}  # those that came, by link
+        self._stored: dict[str, tuple[File, OfferedFile]] = {}  # those that are there, by link
         self._arriving: dict[str, Callable[[], int]] = {}  # by link, how much has come
         self._releases: dict[tuple[ProjectName, Python], list[Release]] = {}
         self._followed: set[tuple[ProjectName, Version, frozenset[str], Python]] = set()
@@ -136,12 +136,12 @@ class _Warming:
     async def run(self, wishes: Wishes) -> None:
         self.outcome.notes += wishes.notes
         await asyncio.gather(*(self._named(named) for named in wishes.named))
-        asks = [(ask, python) for ask in wishes.asks for python in self._pythons]
+        asks = [(wishes.constrained(ask), python) for ask in wishes.asks for python in self._pythons]
         while asks:  # what was asked for first: what it depends on is mostly among it
             found = await asyncio.gather(*(self._release(ask, python) for ask, python in asks))
-            asks = list(
-                dict.fromkeys((ask, python) for (_, python), more in zip(asks, found, strict=True) for ask in more)
-            )
+            pythons = [python for _, python in asks]
+            more = [(wishes.constrained(ask), it) for it, these in zip(pythons, found, strict=True) for ask in these]
+            asks = list(dict.fromkeys(more))
         self._tell_unmet()
         await asyncio.gather(*self._files.values())
         await self._still_there()
@@ -248,7 +248,7 @@ class _Warming:
             content.blob.close()
         if content.arrival is None:
             self.outcome.already += 1
-            self._stored[file.link] = file
+            self._stored[file.link] = file, offered
             return
         arrival = content.arrival
         self._arriving[file.link] = lambda: arrival.arrived
@@ -261,7 +261,7 @@ class _Warming:
             raise StoreTrouble("it came and was not kept: there is no room for it")
         self.outcome.fetched += 1
         self.outcome.nbytes += landed.size
-        self._stored[file.link] = file
+        self._stored[file.link] = file, offered
 
     async def _metadata(self, offered: OfferedFile) -> bytes:
         """Fetches core metadata, so that it is stored too."""
@@ -275,14 +275,10 @@ class _Warming:
 
     async def _still_there(self) -> None:
         """A cache that is too small gives up the first for the last."""
-        for file in self._stored.values():
-            if (
-                file.filename not in self.outcome.failed
-                and not (await (await self._offered(file)).facts(size=False)).stored
-            ):
-                self.outcome.failed[file.filename] = (
-                    f"given up again for others: the cache holds {as_size(self._limit)}"
-                )
+        gone = f"given up again for others: the cache holds {as_size(self._limit)}"
+        for file, offered in self._stored.values():
+            if not (await offered.facts(size=False)).stored:
+                self.outcome.failed.setdefault(file.filename, gone)
 
     def _note(self, note: str) -> None:
         if note not in self.outcome.notes:

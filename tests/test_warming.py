@@ -107,6 +107,17 @@ async def test_dependency__that_a_requirement_pins__is_of_that_release(tmp_path:
         assert up.count("/files/beta-2.0.tar.gz") == 0
 
 
+async def test_dependency__that_a_constraint_narrows__is_of_that_release(tmp_path: Path) -> None:
+    async with RawUpstream() as up:
+        published(up, requires=("beta",))
+        published(up, "beta", "1.0", "2.0")
+        (tmp_path / "held.txt").write_text("beta<2\n")
+        (tmp_path / "wanted.txt").write_text("-c held.txt\nalpha\n")
+        outcome = await warmed(tmp_path, one_remote(up), files=(tmp_path / "wanted.txt",))
+        assert (outcome.failed, outcome.fetched) == ({}, 4)
+        assert up.count("/files/beta-2.0.tar.gz") == 0
+
+
 async def test_failures__each_has_a_line_and_ends_nothing(tmp_path: Path) -> None:
     async with RawUpstream() as up:
         made = published(up, requires=("missing",))

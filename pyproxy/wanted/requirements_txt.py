@@ -65,19 +65,7 @@ class _Reading:
     constraints: dict[ProjectName, SpecifierSet] = field(default_factory=dict)
 
     def wishes(self) -> Wishes:
-        nothing = SpecifierSet()
-        asks = (
-            Ask(
-                ask.project,
-                ask.versions & self.constraints.get(ask.project, nothing),
-                ask.extras,
-                ask.hashes,
-                ask.where,
-                alone=ask.alone,
-            )
-            for ask in self.asks
-        )
-        return Wishes(tuple(dict.fromkeys(asks)), notes=tuple(self.notes))
+        return Wishes(tuple(dict.fromkeys(self.asks)), notes=tuple(self.notes), constraints=self.constraints)
 
     def file(self, path: Path, *, depth: int, constrains: bool) -> None:
         if depth > DEEPEST:

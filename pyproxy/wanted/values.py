@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from packaging.specifiers import SpecifierSet
 
@@ -58,11 +58,22 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """All that is wanted. `notes` say what was passed over, one line each."""
+    """All that is wanted. `notes` say what was passed over, one line each.
+
+    `constraints` narrow whatever is chosen of a project, also where something else depends on it.
+    """
 
     asks: tuple[Ask, ...] = ()
     named: tuple[Named, ...] = ()
     notes: tuple[str, ...] = ()
+    constraints: Mapping[ProjectName, SpecifierSet] = field(default_factory=dict, hash=False)
 
     def __add__(self, other: Wishes) -> Wishes:
-        return Wishes(self.asks + other.asks, self.named + other.named, self.notes + other.notes)
+        constraints = dict(self.constraints)
+        for project, versions in other.constraints.items():
+            constraints[project] = constraints.get(project, SpecifierSet()) & versions
+        return Wishes(self.asks + other.asks, self.named + other.named, self.notes + other.notes, constraints)
+
+    def constrained(self, ask: Ask) -> Ask:
+        versions = self.constraints.get(ask.project)
+        return ask if versions is None else replace(ask, versions=ask.versions & versions)

@@ -75,8 +75,11 @@ def test_include__that_is_not_there__is_named(tmp_path: Path) -> None:
 
 
 def test_constraints__narrow_what_is_asked_for_and_ask_for_nothing(tmp_path: Path) -> None:
-    asks, _ = read(tmp_path, "-c held.txt\na>=1\nb\n", held="a<2\nz==1\n")
-    assert asks == ["a<2,>=1", "b"]
+    (tmp_path / "held.txt").write_text("a<2\nz==1\n")
+    (tmp_path / "requirements.txt").write_text("-c held.txt\na>=1\nb\n")
+    wishes = gathered(["a!=1.5"], [tmp_path / "requirements.txt"])
+    assert [str(wishes.constrained(ask)) for ask in wishes.asks] == ["a!=1.5,<2", "a<2,>=1", "b"]
+    assert {name: str(versions) for name, versions in wishes.constraints.items()} == {"a": "<2", "z": "==1"}
 
 
 def test_options__of_indexes__are_noted_without_what_they_say(tmp_path: Path) -> None:
