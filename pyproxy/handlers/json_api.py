@@ -15,11 +15,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from pyproxy.encoding import choose_coding, compress
-from pyproxy.errors import FileUnknown, NotCached, NotThere, RemoteFailed, Withheld
+from pyproxy.errors import FileUnknown, NotCached, NotThere, PyproxyError, RemoteFailed, Withheld
 from pyproxy.handlers.conditions import if_none_match
-from pyproxy.handlers.exchange import Exchange
+from pyproxy.handlers.exchange import Exchange, Repeats
 from pyproxy.handlers.fields import field
-from pyproxy.handlers.pages import keeps_for, redirect
+from pyproxy.handlers.pages import keeps_for, redirect, unchanged_for
 from pyproxy.index.protocol import Content, Details, FileRef, Index, Served
 from pyproxy.json_api import (
     Object,
@@ -81,10 +81,13 @@ async def json_api(
     info, fresh_for = await _info(index, page, release, known)
     place = Place(exchange.site.public_url or "", distribution.base_path, project)
     every = releases.all if version is None else None
+    fresh_for = min(served.fresh_for, known.fresh_for, fresh_for)
+    # All that goes into it is believed for as long, or is told as news of the project.
+    exchange.repeats = Repeats(unchanged_for(keeps_for(exchange, fresh_for), fresh_for), project)
     return await _answer(
         exchange,
         lambda: render_answer(place, release, info, told=known.told, digests=known.details.digests, releases=every),
-        fresh_for=min(served.fresh_for, known.fresh_for, fresh_for),
+        fresh_for=fresh_for,
         large=len(page.files) >= MANY,
     )
 
@@ -98,10 +101,18 @@ def _wanted(releases: Releases, project: ProjectName, version: str | None) -> Re
 
 
 async def _known(index: Index, project: ProjectName, release: Release, version: str | None) -> _Known:
-    """What the remote tells of the release, and of the project where that is asked for."""
-    first = await _told(index, project, None if version is None else release.version)
+    """What the remote tells of the release, and of the project where that is asked for.
+
+    Raises RemoteFailed where a release was asked for and the remote could not be.
+    """
+    if version is not None:
+        # Auditors read this one: that nobody could be asked for vulnerabilities must not read as that there are none.
+        found = await _told(index, project, release.version, without=(NotCached, NotThere))
+        # There are remotes that tell of projects, and not of releases.
+        return found if found.told.info is not None else await _told(index, project, None)
+    first = await _told(index, project, None)
     told = first.told
-    if version is not None or told.info is None or told.is_of(release.version):
+    if told.info is None or told.is_of(release.version):
         return first
     # It describes another release than the newest that is shown here: one is hidden, or yanked, or newer.
     second = await _told(index, project, release.version)
@@ -115,10 +126,17 @@ async def _known(index: Index, project: ProjectName, release: Release, version: 
     return _Known(merged, first.details, min(first.fresh_for, second.fresh_for))
 
 
-async def _told(index: Index, project: ProjectName, version: str | None) -> _Known:
+async def _told(
+    index: Index,
+    project: ProjectName,
+    version: str | None,
+    *,
+    without: tuple[type[PyproxyError], ...] = (RemoteFailed, NotCached, NotThere),
+) -> _Known:
+    """What the index tells, nothing where it raises one of these."""
     try:
         served = await index.details(project, version)
-    except (RemoteFailed, NotCached, NotThere) as exc:
+    except without as exc:
         # The page is there: what else there is to tell must not take it away. Nobody may keep the answer then.
         log.info("the JSON API of %s tells only what its page says: %s", project, exc)
         served = Served(Details(), "error", 0.0)

@@ -78,7 +78,7 @@ async def project_page(
         _provenance(exchange, distribution, project),
     )
     headers = page_headers(exchange, rendering.etag(coding), served.fresh_for)
-    exchange.repeats = Repeats(_unchanged_for(headers["Cache-Control"], served.fresh_for), project)
+    exchange.repeats = Repeats(unchanged_for(headers["Cache-Control"], served.fresh_for), project)
     if if_none_match(field(request, "If-None-Match"), headers["ETag"]):
         return web.Response(status=304, headers=headers)
     headers["Content-Type"] = kind.content_type
@@ -108,7 +108,7 @@ def keeps_for(exchange: Exchange, fresh_for: float) -> str:
     return exchange.kept_by("no-cache" if always_asks else f"max-age={int(fresh_for)}")
 
 
-def _unchanged_for(cache_control: str, fresh_for: float) -> float:
+def unchanged_for(cache_control: str, fresh_for: float) -> float:
     """For how long these directives stand: until the page is fresh for a whole second less, where they count them."""
     return fresh_for % 1.0 if "max-age" in cache_control else fresh_for
 

@@ -100,6 +100,8 @@ class MergedIndex:
         except ProjectUnknown:
             return local
         except (RemoteFailed, NotCached) as exc:
+            if self._local.held(project) is None:
+                raise
             log.info("what is told of %s is local alone: %s", project, exc)
             return Served(local.value, "stale", 0.0)
         return Served(Details(remote.value.document, local.value.digests), remote.result, remote.fresh_for)

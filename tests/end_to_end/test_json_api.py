@@ -384,3 +384,44 @@ async def test_requests__are_counted_as_json_here_and_at_the_remote(tmp_path: Pa
 
         assert here == {("json", "miss"): 1, ("json", "hit"): 1}
         assert served.metric("pyproxy_upstream_requests_total", kind="json", status="200") == 1
+
+
+async def test_release__the_remote_tells_of_projects_alone__gets_what_is_said_of_its_files(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = project(up)
+        made.add("alpha-2.0-py3-none-any.whl", a_wheel("alpha", "2.0"))
+        made.publish(up)
+        told(up, made, "2.0")
+        found = await asked(served, "alpha/1.0/json")
+
+    assert (found["info"]["version"], found["info"]["summary"]) == ("1.0", None)
+    assert found["vulnerabilities"] == []  # those are of 2.0
+    assert found["last_serial"] == 42
+    assert found["urls"][0]["digests"]["md5"] == hashlib.md5(made.files[WHEEL]).hexdigest()  # noqa: S324
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_release__whose_vulnerabilities_nobody_could_be_asked_for__is_502(
+    tmp_path: Path, *, merged: bool
+) -> None:
+    async with RawUpstream() as up, serving(tmp_path, local(up) if merged else one_remote(up)) as served:
+        told(up, project(up), path="1.0/")
+        up.script("/pypi/alpha/1.0/json", Status(500), times=4 if merged else 1)  # as often as it is asked
+        failed = await served.ask("/pypi/main/pypi/alpha/1.0/json")
+        served.forget_failures()
+        found = await asked(served, "alpha/1.0/json")
+
+    assert (failed.status, failed.line) == (502, "remote up: answered 500 Internal Server Error")
+    assert found["vulnerabilities"] == [{"id": "X-1"}]
+
+
+async def test_project__asked_for_again__is_known_by_heart_until_it_changes(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, "server: {hot_path: true}\n" + local(up)) as served:
+        told(up, project(up))
+        for _ in range(3):
+            await asked(served, "alpha/json")
+        assert served.metric("pyproxy_hot_path_bytes") > 0
+        assert (await upload(served, "alpha-9.0-py3-none-any.whl", a_wheel("alpha", "9.0"))).status == 200
+        found = await asked(served, "alpha/json")
+
+    assert set(found["releases"]) == {"1.0", "9.0"}
