@@ -169,6 +169,12 @@ class Metrics:
             ["distribution"],
             registry=r,
         )
+        self.hidden_files = Counter(
+            "pyproxy_hidden_files_total",
+            "Files that a filter leaves out of a page, counted each time that a page is judged.",
+            ["distribution", "filter"],
+            registry=r,
+        )
         self.reload_failures = Counter(
             "pyproxy_config_reload_failures_total", "Reloads refused because the configuration was wrong.", registry=r
         )

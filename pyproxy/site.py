@@ -3,10 +3,12 @@
 A request meets the layers in this order, outermost first:
 
 1. the distribution's guard, before any question is asked (`handlers.access`);
-2. its local content, ahead of the remotes or in their place (`MergedIndex`, `LocalIndex`);
-3. its remotes in their order: the first that knows the project answers (`OrderedIndex`);
-4. each remote's cache: fresh, revalidated or stale pages, stored or arriving files (`CachedIndex`, `RemoteFiles`);
-5. the remote itself (`Upstream`).
+2. its own filters, over all that it shows (`FilteredIndex`);
+3. its local content, ahead of the remotes or in their place (`MergedIndex`, `LocalIndex`);
+4. its remotes in their order: the first that knows the project answers (`OrderedIndex`);
+5. each remote's filters: what its names do not admit it does not know, and the next may answer (`FilteredIndex`);
+6. each remote's cache: fresh, revalidated or stale pages, stored or arriving files (`CachedIndex`, `RemoteFiles`);
+7. the remote itself (`Upstream`).
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ from pyproxy.arrival import Arrival
 from pyproxy.arrivals import Arrivals
 from pyproxy.auth import Guard, Passwords, Rights
 from pyproxy.collisions import Collisions, Known, Watched
-from pyproxy.config import Config, DistributionConfig, GuardConfig, Merge, RemoteConfig
+from pyproxy.config import Config, DistributionConfig, FilterConfig, GuardConfig, Merge, RemoteConfig
 from pyproxy.errors import ContentWrong, DistributionUnknown, StoreTrouble
 from pyproxy.fellows import Fellows, alone
+from pyproxy.filters import policy_of
 from pyproxy.freshness import Rules
 from pyproxy.index.archives import Archives
 from pyproxy.index.cached import CachedIndex
 from pyproxy.index.companions import Companions
 from pyproxy.index.documents import RemoteDocuments
+from pyproxy.index.filtered import FilteredIndex
 from pyproxy.index.keeper import Keeper, Why
 from pyproxy.index.lists import RemoteList
 from pyproxy.index.local import LocalIndex
@@ -64,6 +68,9 @@ log = logging.getLogger(__name__)
 
 MOMENTS = 64
 """Distributions as of a moment that are kept."""
+
+_ALL = FilterConfig()
+"""Filters that hide nothing."""
 
 RETIRE_LIMIT = 600.0
 """Seconds after which what a reload replaced is closed even if something still uses it."""
@@ -345,12 +352,17 @@ def _known(value: Callable[[], int]) -> float:
 
 def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site:
     """The site that this configuration describes. Sources and guards that `old` has alike are taken over."""
+    # Filters are a distribution's affair: a remote runs on, with what it holds, where they alone change.
+    unfiltered = {name: replace(remote, filters=_ALL) for name, remote in config.remotes.items()}
     sources = {
-        name: _source(remote, config.server.request_timeout, machinery, old) for name, remote in config.remotes.items()
+        name: _source(remote, config.server.request_timeout, machinery, old) for name, remote in unfiltered.items()
     }
     machinery.tokens = frozenset(digest for guard in config.guards.values() for digest in guard.tokens.values())
     guards = {name: (guard, _guard(guard, machinery, old)) for name, guard in config.guards.items()}
-    distributions = {d.base_path: _distribution(d, sources, guards, machinery) for d in config.distributions.values()}
+    distributions = {
+        d.base_path: _distribution(d, _index(d, config.remotes, sources, machinery, MadePages()), guards)
+        for d in config.distributions.values()
+    }
     machinery.collisions.watch(watched_of(config))
     machinery.metrics.collisions.clear()
     for name in config.distributions:
@@ -376,16 +388,13 @@ def replaced(old: Site, new: Site) -> list[Source]:
 
 
 def _distribution(
-    config: DistributionConfig,
-    sources: Mapping[str, Source],
-    guards: Mapping[str, tuple[GuardConfig, Guard]],
-    machinery: Machinery,
+    config: DistributionConfig, index: Index, guards: Mapping[str, tuple[GuardConfig, Guard]]
 ) -> Distribution:
     guard = guards[config.content_guard][1] if config.content_guard is not None else None
     return Distribution(
         config.name,
         config.base_path,
-        _index(config, sources, machinery, MadePages()),
+        index,
         config.remotes,
         config.labels,
         hidden=config.hidden,
@@ -413,20 +422,51 @@ def _as_of(  # noqa: PLR0917 - the first four are bound where the site is built
     if now.repository is not None and instant < time.time():
         then = machinery.repositories.at(now.repository, instant)
         pinned = then if pinned is None else min(then, pinned)
-    index = _index(config.distributions[now.name], sources, machinery, made, instant=instant)
+    index = _index(config.distributions[now.name], config.remotes, sources, machinery, made, instant=instant)
     return replace(now, base_path=base_path, index=index, pinned=pinned, allow_uploads=False, default=False)
 
 
 def _index(
     config: DistributionConfig,
+    remotes: Mapping[str, RemoteConfig],
     sources: Mapping[str, Source],
     machinery: Machinery,
     made: MadePages,
     *,
     instant: float | None = None,
 ) -> Index:
-    """Local content ahead of the remotes, where a distribution has both. `instant`: all of it as it stood then."""
-    remotes = [(name, _remote(sources[name], made, instant)) for name in config.remotes]
+    """All that a distribution has, less what its filters hide. `instant`: all of it as it stood then."""
+    filtered = partial(_filtered, distribution=config.name, machinery=machinery)
+    behind: list[tuple[str, Index]] = []
+    for name in config.remotes:
+        filters = remotes[name].filters
+        timed = filters.needs_upload_times or config.filters.needs_upload_times
+        remote = _remote(sources[name], made, instant, timed=timed)
+        behind.append((name, filtered(remote, filters, f"remote {name}")))
+    whole = _merged(config, behind, machinery, made, instant)
+    return filtered(whole, config.filters, f"distribution {config.name}")
+
+
+def _filtered(inner: Index, filters: FilterConfig, place: str, *, distribution: str, machinery: Machinery) -> Index:
+    """What the filters at this place of the configuration leave of an index, for one distribution."""
+    if filters == _ALL:
+        return inner
+    counter = machinery.metrics.hidden_files
+
+    def hidden(key: str, count: int) -> None:
+        counter.labels(distribution, key).inc(count)
+
+    return FilteredIndex(inner, policy_of(filters), place=place, executor=machinery.work, hidden=hidden)
+
+
+def _merged(
+    config: DistributionConfig,
+    remotes: list[tuple[str, Index]],
+    machinery: Machinery,
+    made: MadePages,
+    instant: float | None,
+) -> Index:
+    """Local content ahead of the remotes, where a distribution has both."""
     remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
     private = _private(config.private)
     if config.repository is None:
@@ -453,8 +493,10 @@ def _index(
     )
 
 
-def _remote(source: Source, made: MadePages, instant: float | None) -> Index:
-    return source.index if instant is None else SnapshotIndex(source.timed, instant, made)
+def _remote(source: Source, made: MadePages, instant: float | None, *, timed: bool) -> Index:
+    if instant is not None:
+        return SnapshotIndex(source.timed, instant, made)
+    return source.timed if timed else source.index
 
 
 def _unsaid(_: ProjectName) -> None:

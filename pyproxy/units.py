@@ -23,3 +23,11 @@ def ago(then: float, *, now: float | None = None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
+
+
+def as_duration(seconds: float) -> str:
+    """A duration as the configuration has it, in its largest unit that leaves no fraction."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s"

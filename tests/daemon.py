@@ -29,6 +29,7 @@ import zstandard
 from pyproxy import logs
 from pyproxy.app import Daemon, running
 from pyproxy.config import Config, Flags, load
+from pyproxy.index.filtered import FilteredIndex
 from pyproxy.wire import Limits
 from tests.fakes.raw_upstream import RawUpstream
 from tests.hot_path import as_wanted
@@ -230,6 +231,10 @@ class Served:
             index._details._clock = source.timed._clock = clock
             for kept in (index._names, index._files.companions._documents, index._details._documents):
                 kept._clock = kept._keeper._clock = clock
+        for distribution in self.daemon.current.site.distributions.values():
+            for one in _within(distribution.index):
+                if isinstance(one, FilteredIndex):
+                    one._clock = clock
         self.daemon.machinery.news.tell_all()  # no clock but this one jumps within a second
 
     def forget_failures(self) -> None:
@@ -280,6 +285,16 @@ class Served:
             await asyncio.gather(task, return_exceptions=True)
         for source in self.daemon.current.site.sources.values():
             await source.index._stored.settled()
+
+
+def _within(index: object) -> Iterator[object]:
+    """An index and all that it is made of."""
+    yield index
+    for name in ("_inner", "_index", "_remote", "_indexes"):
+        inner = getattr(index, name, None)
+        for one in [it for _, it in inner] if name == "_indexes" and inner is not None else [inner]:
+            if one is not None:
+                yield from _within(one)
 
 
 def configured(folder: Path, text: str, env: Mapping[str, str] = MappingProxyType({})) -> Config:

@@ -58,6 +58,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "logs",
     ),
+    ("selection",),
     ("model", "secret", "units", "instants", "counted", "binding"),
     ("errors",),
     ("",),  # pyproxy/__init__.py, which everybody imports by importing anything

@@ -12,6 +12,7 @@ from pyproxy.machine_index import MachineIndex
 def load(folder: Path, text: str) -> config.Config:
     path = folder / "pyproxy.yaml"
     path.write_text(text)
+    (folder / "blocked.txt").write_text("worse  # since Monday\n")
     return config.load(
         path, env={"HOME": str(folder)}, machine=lambda: MachineIndex(url="http://m.example/", verify=False)
     )
@@ -23,6 +24,21 @@ storage: {path: /d, max_cache_size: 1000}
 remotes:
   a: {url: 'https://a.example/x', policy: streamed, ttl: 0s, stale_after: 500ms, file_hosts: [], retries: 0}
   b: {url: 'https://b.example/', missing_status: [403, 404], connect_timeout: 90s, file_hosts: [f.example]}
+  c:
+    url: 'https://c.example/'
+    includes: [Torch, 'torchvision>=0.15', 'nvidia-*', 'n*>=1,<2']
+    excludes: torch==2.0.0
+    prereleases: false
+    package_types: [bdist_wheel]
+    exclude_platforms: [windows, linux]
+    keep_latest_packages: 3
+    min_age: 7d
+    exclude_newer: 2026-01-31T01:00:00.5+01:00
+    exempt: ['acme-*']
+    unknown_age: show
+    block: [evil, 'sha256:00000000000000000000000000000000000000000000000000000000000000AA', 'file:blocked.txt']
+    require_provenance: true
+    max_file_size: 2GiB
 repositories: {r: {}, s: {}}
 guards:
   g: {read: [], upload: []}
@@ -32,6 +48,7 @@ distributions:
   two: {remote: a, hidden: true, default: true, content_guard: h}
   three: {repository: s, repository_version: 2, content_guard: g}
   four: {repository: s, allow_uploads: true}
+  five: {remote: c, filters: {excludes: [a], block: 'b<2'}}
 """
 
 
@@ -45,10 +62,11 @@ def test_describe__writes_every_key_out(tmp_path: Path) -> None:
     tree = yaml.safe_load(config.describe(load(tmp_path, EVERYTHING)))
     assert list(tree) == ["server", "storage", "remotes", "repositories", "guards", "distributions"]
     assert len(tree["server"]) == 7
-    assert len(tree["remotes"]["a"]) == 17
+    assert len(tree["remotes"]["a"]) == 17 + 13
     assert tree["repositories"] == {"r": {}, "s": {}}
     assert len(tree["guards"]["g"]) == 4
-    assert len(tree["distributions"]["one"]) == 11
+    assert len(tree["distributions"]["one"]) == 12
+    assert len(tree["distributions"]["one"]["filters"]) == 13
 
 
 def test_describe__says_where_it_was_read_and_what_pip_gave(tmp_path: Path) -> None:

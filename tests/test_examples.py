@@ -12,6 +12,7 @@ import yaml
 
 from pyproxy.config import (
     DistributionConfig,
+    FilterConfig,
     Flags,
     GuardConfig,
     RemoteConfig,
@@ -26,7 +27,7 @@ from tests.ladder import ROOT
 _UPSTREAM = Flags(upstream="https://index.example/simple/")
 
 # The names of the fields that the file spells otherwise, or that come from elsewhere.
-_NOT_KEYS = {"name", "machine", "contents", "users"}
+_NOT_KEYS = {"name", "machine", "contents", "users", "blocked"}
 _SPELLED = {"remotes": "remote"}
 
 
@@ -40,7 +41,7 @@ def test_full_yaml__shows_every_key() -> None:
     assert set(full) == {"server", "storage", "remotes", "repositories", "guards", "distributions"}
     assert set(full["server"]) == _keys(ServerConfig)
     assert set(full["storage"]) == _keys(StorageConfig)
-    assert set(full["remotes"]["public"]) == _keys(RemoteConfig)
+    assert set(full["remotes"]["public"]) == _keys(RemoteConfig) - {"filters"} | _keys(FilterConfig)
     assert set(full["remotes"]["public"]["tls"]) == _keys(TlsConfig)
     assert set(full["guards"]["staff"]) == _keys(GuardConfig)
     assert set(full["distributions"]["main"]) == _keys(DistributionConfig)

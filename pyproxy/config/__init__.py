@@ -2,8 +2,9 @@
 
 `load` is the way in; `settings` holds the values that everything else is built from. Below them: `located` (YAML with
 its lines), `section` (a mapping read key by key), `values`, `addresses` and `htpasswd` (what a right value is),
-`reading` (files and secrets), `remotes`, `repositories`, `guards` and `distributions` (a section each), `loading` (all
-of it together), `showing` (back to text), `doubts` (what may be a mistake).
+`reading` (files and secrets), `remotes`, `repositories`, `guards` and `distributions` (a section each), `filters` (the
+keys that remotes and distributions share), `loading` (all of it together), `showing` (back to text), `doubts` (what
+may be a mistake).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pyproxy.config.doubts import warnings
 from pyproxy.config.loading import EMBEDDED, WrongConfig, find, load, loops
 from pyproxy.config.reading import stamp_of
 from pyproxy.config.settings import (
+    BlockEntry,
     Config,
     DistributionConfig,
+    FilterConfig,
     Flags,
     GuardConfig,
     Merge,
@@ -30,8 +33,10 @@ from pyproxy.secret import Secret
 
 __all__ = [
     "EMBEDDED",
+    "BlockEntry",
     "Config",
     "DistributionConfig",
+    "FilterConfig",
     "Flags",
     "GuardConfig",
     "Listen",

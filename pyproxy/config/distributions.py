@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import cast
 
 from pyproxy.config import values
+from pyproxy.config.filters import ALSO_CALLED as FILTERS_ALSO_CALLED
+from pyproxy.config.filters import FILTER_KEYS, read_filters
+from pyproxy.config.reading import Files
 from pyproxy.config.remotes import as_name
 from pyproxy.config.section import Section, one_of_those
 from pyproxy.config.settings import DistributionConfig, Merge
@@ -25,8 +28,8 @@ KEYS = (
     "hidden",
     "labels",
     "default",
+    "filters",
 )
-LATER_KEYS = ("filters",)
 _ALSO_CALLED = {
     "remotes": "remote",
     "path": "base_path",
@@ -35,6 +38,8 @@ _ALSO_CALLED = {
     "version": "repository_version",
     "uploads": "allow_uploads",
     "guard": "content_guard",
+    **{key: f"filters.{key}" for key in FILTER_KEYS},
+    **{other: f"filters.{key}" for other, key in FILTERS_ALSO_CALLED.items()},
 }
 
 _BASE_PATH = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*\Z", re.ASCII)
@@ -43,7 +48,11 @@ _LAST_VERSION = (1 << 31) - 1
 
 
 def read_distributions(
-    distributions: Section, remotes: Collection[str], repositories: Collection[str], guards: Collection[str]
+    distributions: Section,
+    files: Files,
+    remotes: Collection[str],
+    repositories: Collection[str],
+    guards: Collection[str],
 ) -> dict[str, DistributionConfig]:
     """Every distribution, the mistaken ones too; exactly one of several may be the default, a single one is.
 
@@ -54,7 +63,7 @@ def read_distributions(
         wrong = as_name(name)
         if wrong:
             distributions.wrong(name, wrong)
-        section = distributions.section(name, KEYS, later=LATER_KEYS, elsewhere=_ALSO_CALLED)
+        section = distributions.section(name, KEYS, elsewhere=_ALSO_CALLED)
         found[name] = DistributionConfig(
             name=name,
             base_path=section.value("base_path", _base_path, name),
@@ -68,6 +77,7 @@ def read_distributions(
             hidden=section.value("hidden", values.boolean, default=False),
             labels=_labels(section.section("labels")),
             default=section.value("default", values.boolean, default=False),
+            filters=read_filters(section.section("filters", FILTER_KEYS, elsewhere=FILTERS_ALSO_CALLED), files),
         )
         _refuse_unkept(section, found[name])
     _refuse_overlaps(distributions, found)

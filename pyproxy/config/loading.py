@@ -12,12 +12,13 @@ from pyproxy.config.addresses import Address, Listen, UnixListen
 from pyproxy.config.cores import cores
 from pyproxy.config.distributions import KEYS as DISTRIBUTION_KEYS
 from pyproxy.config.distributions import read_distributions
+from pyproxy.config.filters import FILTER_KEYS
 from pyproxy.config.guards import KEYS as GUARD_KEYS
 from pyproxy.config.guards import read_guards
 from pyproxy.config.located import LARGEST_FILE, Entry, Located, read_yaml
 from pyproxy.config.reading import Files
-from pyproxy.config.remotes import FILTER_KEYS, Fallback, read_remotes
 from pyproxy.config.remotes import KEYS as REMOTE_KEYS
+from pyproxy.config.remotes import Fallback, read_remotes
 from pyproxy.config.repositories import read_repositories
 from pyproxy.config.section import Mistakes, Section, as_mapping
 from pyproxy.config.settings import Config, Flags, ServerConfig, Stamp, StorageConfig
@@ -171,7 +172,7 @@ class _Loading:
             remotes=remotes,
             repositories=repositories,
             guards=guards,
-            distributions=read_distributions(distributions, remotes, repositories, guards),
+            distributions=read_distributions(distributions, self._files, remotes, repositories, guards),
             source=self._mistakes.source,
             files=self._files.stamps,
             lines=self._mistakes.lines,

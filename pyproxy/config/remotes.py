@@ -20,6 +20,8 @@ from pyproxy.config.addresses import (
     with_userinfo,
     wrong_header,
 )
+from pyproxy.config.filters import ALSO_CALLED as FILTERS_ALSO_CALLED
+from pyproxy.config.filters import FILTER_KEYS, read_filters
 from pyproxy.config.reading import Files
 from pyproxy.config.section import Section
 from pyproxy.config.settings import Policy, RemoteConfig, TlsConfig
@@ -47,21 +49,6 @@ KEYS = (
     "file_hosts",
     "missing_status",
 )
-FILTER_KEYS = (
-    "includes",
-    "excludes",
-    "prereleases",
-    "package_types",
-    "exclude_platforms",
-    "keep_latest_packages",
-    "min_age",
-    "exclude_newer",
-    "exempt",
-    "unknown_age",
-    "block",
-    "require_provenance",
-    "max_file_size",
-)
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}\Z", re.ASCII)
 _TLS_KEYS = ("ca", "cert", "key", "verify")
@@ -76,6 +63,7 @@ _ALSO_CALLED = {
     "key": "tls.key",
     "timeout": "read_timeout",
     "file_host": "file_hosts",
+    **FILTERS_ALSO_CALLED,
 }
 
 _DEFAULTS = RemoteConfig(name="", url="")
@@ -141,7 +129,7 @@ def read_remotes(remotes: Section, files: Files, fallback: Fallback) -> dict[str
         wrong = _wrong_name(name)
         if wrong:
             remotes.wrong(name, wrong)
-        section = remotes.section(name, KEYS, later=FILTER_KEYS, elsewhere=_ALSO_CALLED)
+        section = remotes.section(name, (*KEYS, *FILTER_KEYS), elsewhere=_ALSO_CALLED)
         found[name] = _remote(name, section, files, fallback)
     return found
 
@@ -181,6 +169,7 @@ def _remote(name: str, section: Section, files: Files, fallback: Fallback) -> Re
         retries=section.value("retries", values.whole(0, 10), _DEFAULTS.retries),
         file_hosts=section.values("file_hosts", file_host),
         missing_status=_DEFAULTS.missing_status if statuses is None else frozenset(statuses),
+        filters=read_filters(section, files),
         machine=origin.machine,
     )
 

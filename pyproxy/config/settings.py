@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pyproxy.config.addresses import Listen, UnixListen
+from pyproxy.model import PackageType, Sha256
 from pyproxy.secret import Secret
+from pyproxy.selection import Selector
 
 Policy: TypeAlias = Literal["on_demand", "streamed", "offline"]
 Merge: TypeAlias = Literal["ahead", "shadow"]
+UnknownAge: TypeAlias = Literal["hide", "show"]
 
 _LISTEN = Listen("127.0.0.1", 7974)
 _DAY = 86400.0
@@ -75,6 +78,43 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEntry:
+    """What `block` names: files of a project, or the one with this digest. `where`: line of a block file, or empty."""
+
+    selector: Selector | None = None
+    digest: Sha256 | None = None
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterConfig:
+    """The filter keys of a remote or a distribution; as it is here, everything is shown.
+
+    An empty `includes` or `package_types` admits all. `exclude_newer` is in seconds since the epoch. `block` is what
+    the file says, and `blocked` what that came to when it and the files that it names were read.
+    """
+
+    includes: tuple[Selector, ...] = ()
+    excludes: tuple[Selector, ...] = ()
+    prereleases: bool = True
+    package_types: tuple[PackageType, ...] = ()
+    exclude_platforms: tuple[str, ...] = ()
+    keep_latest_packages: int = 0
+    min_age: float = 0.0
+    exclude_newer: float | None = None
+    exempt: tuple[Selector, ...] = ()
+    unknown_age: UnknownAge = "hide"
+    block: tuple[str, ...] = ()
+    blocked: tuple[BlockEntry, ...] = ()
+    require_provenance: bool = False
+    max_file_size: int | None = None
+
+    @property
+    def needs_upload_times(self) -> bool:
+        return self.min_age > 0 or self.exclude_newer is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteConfig:
     """One of `remotes`. `url` ends with a slash and holds no credentials; `proxy` may.
 
@@ -99,6 +139,7 @@ class RemoteConfig:
     retries: int = 3
     file_hosts: tuple[str, ...] | None = None
     missing_status: frozenset[int] = frozenset({404, 410})
+    filters: FilterConfig = FilterConfig()
     machine: bool = False
 
 
@@ -138,6 +179,7 @@ class DistributionConfig:
     hidden: bool = False
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     default: bool = False
+    filters: FilterConfig = FilterConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

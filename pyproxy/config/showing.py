@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
 from pyproxy.config.addresses import without_userinfo
-from pyproxy.config.settings import Config, DistributionConfig, GuardConfig, RemoteConfig, TlsConfig
+from pyproxy.config.settings import (
+    Config,
+    DistributionConfig,
+    FilterConfig,
+    GuardConfig,
+    RemoteConfig,
+    TlsConfig,
+)
 from pyproxy.config.values import show_duration, show_size
 from pyproxy.secret import Secret
 
@@ -57,6 +65,7 @@ def _remote(remote: RemoteConfig) -> dict[str, Any]:  # Any: as above
         "retries": remote.retries,
         "file_hosts": None if remote.file_hosts is None else list(remote.file_hosts),
         "missing_status": sorted(remote.missing_status),
+        **_filters(remote.filters),
     }
 
 
@@ -88,6 +97,26 @@ def _distribution(distribution: DistributionConfig) -> dict[str, Any]:  # Any: a
         "hidden": distribution.hidden,
         "labels": dict(distribution.labels),
         "default": distribution.default,
+        "filters": _filters(distribution.filters),
+    }
+
+
+def _filters(filters: FilterConfig) -> dict[str, Any]:  # Any: as above
+    newer, largest = filters.exclude_newer, filters.max_file_size
+    return {
+        "includes": list(map(str, filters.includes)),
+        "excludes": list(map(str, filters.excludes)),
+        "prereleases": filters.prereleases,
+        "package_types": list(filters.package_types) or None,
+        "exclude_platforms": list(filters.exclude_platforms),
+        "keep_latest_packages": filters.keep_latest_packages,
+        "min_age": show_duration(filters.min_age),
+        "exclude_newer": None if newer is None else datetime.fromtimestamp(newer, UTC).isoformat(),
+        "exempt": list(map(str, filters.exempt)),
+        "unknown_age": filters.unknown_age,
+        "block": list(filters.block),
+        "require_provenance": filters.require_provenance,
+        "max_file_size": None if largest is None else show_size(largest),
     }
 
 

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyproxy.model import normalised, printable
+from pyproxy.errors import BadRequirement
+from pyproxy.model import printable
+from pyproxy.selection import as_glob
 
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9}(?!\s*ms))?)\s*(ms|s|m|h|d)\Z", re.ASCII)
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -34,7 +36,6 @@ _LARGEST = 1 << 62
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,100}\Z", re.ASCII)
 
 _GLOB = re.compile(r"(?:[A-Za-z0-9._*?-]|\[!?[A-Za-z0-9-]+\]){1,100}\Z", re.ASCII)
-_SETS = re.compile(r"(\[[^]]*\])")
 
 
 class Wrong(Exception):
@@ -150,13 +151,10 @@ def name_glob(value: object) -> str:
     """A project's name, or a glob over such names, normalised as they are: `Acme_*` means what `acme-*` means."""
     if not isinstance(value, str) or not _GLOB.match(value):
         raise Wrong(f"must be a project's name, or a glob of names such as acme-*{instead_of(value)}")
-    parts = _SETS.split(value.lower())
-    glob = "".join(part if part.startswith("[") else normalised(part) for part in parts)
-    if glob.startswith("-") or glob.endswith("-"):
-        # "acme-" for "acme-*" would leave every name that was to be kept private open.
-        why = "no project's name begins or ends with a dash, a dot or an underscore"
-        raise Wrong(f"has {printable(value, 60)}, which matches nothing: {why}")
-    return glob
+    try:
+        return as_glob(value)
+    except BadRequirement as exc:
+        raise Wrong(str(exc)) from None
 
 
 def one_of(options: Sequence[str]) -> str:

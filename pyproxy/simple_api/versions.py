@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from packaging.version import InvalidVersion, Version
@@ -21,8 +21,9 @@ def shown_versions(page: ProjectPage, files: Iterable[File]) -> list[str]:
     spelled = dict.fromkeys(told)  # exact spellings, which nearly all files have
     found: dict[str, None] = {}
     others: dict[str, None] = {}
-    for version in _of_files(files, page.name):
-        (found if version in spelled else others)[version] = None
+    for version in spelled_versions(files, page.name):
+        if version is not None:
+            (found if version in spelled else others)[version] = None
     if not others:
         return [version for version in told if version in found]
     keys: dict[_Key, str] = {}
@@ -38,8 +39,8 @@ def shown_versions(page: ProjectPage, files: Iterable[File]) -> list[str]:
     return [*(version for version in told if version in found), *new.values()]
 
 
-def _of_files(files: Iterable[File], project: ProjectName) -> Iterable[str]:
-    """The version that each file's name spells. A name of the usual form is read 10 times faster than others."""
+def spelled_versions(files: Iterable[File], project: ProjectName) -> Iterator[str | None]:
+    """What each file's name spells as its version, or None. A name of the usual form is read 10 times faster."""
     known: dict[str, bool] = {}
     for file in files:
         prefix, _, rest = file.filename.partition("-")
@@ -52,8 +53,7 @@ def _of_files(files: Iterable[File], project: ProjectName) -> Iterable[str]:
             version = rest[: -len(".tar.gz")]
         else:
             version = version_of(file.filename, project)
-        if version:
-            yield version
+        yield version or None
 
 
 def _key(version: str) -> _Key:

@@ -1,0 +1,118 @@
+"""Rules over names and the versions that requirement specifiers name: `includes`, `excludes`, `block`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pyproxy.config import BlockEntry, FilterConfig
+from pyproxy.filters.protocol import Hidden, Judge, Rule, by_version
+from pyproxy.filters.seen import Seen
+from pyproxy.model import ProjectName
+from pyproxy.selection import Selector, of_project
+
+
+def rules(config: FilterConfig) -> Iterator[Rule]:
+    if config.blocked:
+        yield Block(config.blocked)
+    if config.excludes:
+        yield Excludes(config.excludes)
+    if config.includes:
+        yield Includes(config.includes)
+
+
+@dataclass(frozen=True, slots=True)
+class Includes:
+    """A closed list of names. Several ranges of one name are or-ed; beside a bare entry they limit all the same."""
+
+    selectors: tuple[Selector, ...]
+
+    key: ClassVar = "includes"
+
+    def refuses(self, project: ProjectName) -> str | None:
+        if any(it.names_project(project) for it in self.selectors):
+            return None
+        return f"{project} is not among includes"
+
+    def of(self, project: ProjectName) -> Judge | None:
+        ranged = [it for it in of_project(self.selectors, project) if it.versions is not None]
+        if not ranged:
+            return None
+        reason = f"no version that includes names ({', '.join(map(str, ranged))})"
+
+        def judge(file: Seen, now: float) -> Hidden | None:
+            del now
+            return None if any(it.has(file.version) for it in ranged) else Hidden(f"{_shown(file)} is {reason}")
+
+        return by_version(judge)
+
+
+@dataclass(frozen=True, slots=True)
+class Excludes:
+    """A bare entry drops the project, a ranged one the versions that it names."""
+
+    selectors: tuple[Selector, ...]
+
+    key: ClassVar = "excludes"
+
+    def refuses(self, project: ProjectName) -> str | None:
+        bare = (it for it in of_project(self.selectors, project) if it.versions is None)
+        return next((f"excludes names {it}" for it in bare), None)
+
+    def of(self, project: ProjectName) -> Judge | None:
+        return _all_but(of_project(self.selectors, project), "excludes")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Never to be offered: projects, versions, and files by their SHA-256."""
+
+    entries: tuple[BlockEntry, ...]
+
+    key: ClassVar = "block"
+
+    def refuses(self, project: ProjectName) -> str | None:
+        bare = (it for it in self._selectors(project) if it.versions is None)
+        return next((f"block names {it}" for it in bare), None)
+
+    def of(self, project: ProjectName) -> Judge | None:
+        by_name = _all_but(self._selectors(project), "block")
+        digests = {it.digest for it in self.entries if it.digest is not None}
+        if not digests:
+            return by_name
+
+        def judge(file: Seen, now: float) -> Hidden | None:
+            digest = file.file.hashes.get("sha256")
+            if digest is None:
+                return Hidden("block names files by sha256, and its page tells none of this one")
+            if digest in digests:
+                return Hidden(f"block names sha256:{digest}")
+            return by_name(file, now) if by_name is not None else None
+
+        return judge
+
+    def _selectors(self, project: ProjectName) -> tuple[Selector, ...]:
+        return of_project((it.selector for it in self.entries if it.selector is not None), project)
+
+
+def _all_but(selectors: tuple[Selector, ...], key: str) -> Judge | None:
+    """Hides the versions that these name, and those that nobody can compare with them."""
+    if not selectors:
+        return None
+
+    def judge(file: Seen, now: float) -> Hidden | None:
+        del now
+        for selector in selectors:
+            has = selector.has(file.version)
+            if has is None:
+                return Hidden(f"{key} names {selector}, and {_shown(file)} cannot be compared with that")
+            if has:
+                return Hidden(f"{key} names {selector}")
+        return None
+
+    return by_version(judge)
+
+
+def _shown(file: Seen) -> str:
+    return file.spelled or "what its name says"

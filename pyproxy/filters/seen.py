@@ -1,0 +1,69 @@
+"""A file of a page as rules look at it: its name read once, its upload time as a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from pyproxy.instants import as_uploaded
+from pyproxy.model import File, PackageType, ProjectName, package_type
+from pyproxy.simple_api import spelled_versions
+
+LOCAL = "local/"
+"""How the links of local files begin; no remote can be called so."""
+
+# What distutils puts behind the version of a built archive that has an sdist's ending: "a-1.0.linux-x86_64.tar.gz".
+_BUILT = re.compile(r"[.-](?:linux-\w+|macosx-[0-9.]+-\w+|win32|win-\w+|freebsd-[^/]+)\.(?:tar\.\w+|tgz|zip)\Z")
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """`version` is None where the file's name has none that PEP 440 can read; `spelled` is what stands there.
+
+    `uploaded` is in seconds since the epoch, None where nobody tells.
+    """
+
+    file: File
+    kind: PackageType | None
+    spelled: str | None
+    version: Version | None
+    uploaded: float | None
+    is_local: bool
+
+
+def seen(project: ProjectName, files: Sequence[File]) -> tuple[Seen, ...]:
+    """The files as rules look at them. Each version is read once, however many files have it."""
+    versions: dict[str | None, Version | None] = {None: None}
+    found = []
+    for file, spelling in zip(files, spelled_versions(files, project), strict=True):
+        kind = kind_of(file.filename)
+        spelled = built_version(spelling) if kind == "bdist_dumb" and spelling is not None else spelling
+        if spelled is not None and spelled not in versions:
+            versions[spelled] = _version(spelled)
+        found.append(
+            Seen(file, kind, spelled, versions[spelled], as_uploaded(file.upload_time), file.link.startswith(LOCAL))
+        )
+    return tuple(found)
+
+
+def kind_of(filename: str) -> PackageType | None:
+    """What kind of distribution it is by its name, built archives with an sdist's ending told apart."""
+    if filename.endswith(".whl"):
+        return "bdist_wheel"
+    kind = package_type(filename)
+    return "bdist_dumb" if kind == "sdist" and _BUILT.search(filename) else kind
+
+
+def built_version(spelling: str) -> str:
+    """The version without the platform that stands behind it in the name of a built archive."""
+    return re.split(r"[.-](?:linux-|macosx-|win32|win-|freebsd-)", spelling, maxsplit=1)[0]
+
+
+def _version(spelled: str) -> Version | None:
+    try:
+        # A wheel's name has "_" where its version has "-" (PEP 427); to PEP 440 they are the same.
+        return Version(spelled.replace("_", "-"))
+    except InvalidVersion:
+        return None

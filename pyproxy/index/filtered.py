@@ -1,0 +1,184 @@
+"""An index of which policy shows a part: the same on the page and at the URL of each file, and the reason for the rest.
+
+Whoever is refused by name is refused before the index behind is asked. A page is judged once: again when it is another,
+or when the first of its hidden files comes of age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed, Withheld
+from pyproxy.filters import Policy, Refused, Seen, Verdicts, seen
+from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
+from pyproxy.model import File, ProjectName, ProjectPage, projects_of
+from pyproxy.singleflight import Flights
+
+T = TypeVar("T")
+
+CAPACITY = 20_000
+"""Files of the pages whose verdicts are kept; about 300 bytes of memory each."""
+
+OFF_LOOP = 200
+"""Files on a page from which on it is judged in a thread: 200 take 0.5 ms, a hop 0.1 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A page as it came, what the rules say of its files, and what is left of it."""
+
+    raw: ProjectPage
+    seen: tuple[Seen, ...]
+    verdicts: Verdicts
+    page: ProjectPage
+
+    def of(self, link: str) -> tuple[File, Refused | None] | None:
+        """The page's file under this link, and which rule hides it; None where it has no such file."""
+        for file, verdict in zip(self.raw.files, self.verdicts.of, strict=True):
+            if file.link == link:
+                return file, verdict
+        return None
+
+
+class FilteredIndex:
+    """`place` is what messages call whose policy it is; `hidden` is told how many files a rule hides, once for a page.
+
+    Mutable state is the event loop's alone.
+    """
+
+    def __init__(
+        self,
+        inner: Index,
+        policy: Policy,
+        *,
+        place: str,
+        executor: Executor,
+        hidden: Callable[[str, int], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._inner = inner
+        self._policy = policy
+        self._place = place
+        self._executor = executor
+        self._hidden = hidden
+        self._clock = clock
+        self._judged: OrderedDict[ProjectName, Judged] = OrderedDict()
+        self._files = 0  # on the pages kept
+        self._flights: Flights[tuple[ProjectName, int], Judged] = Flights()
+
+    async def projects(self) -> Served[Mapping[str, Names]]:
+        return await self._inner.projects()
+
+    async def page(self, project: ProjectName) -> Served[ProjectPage]:
+        self._admit(project)
+        served = await self._inner.page(project)
+        judged = await self.judged(project, served.value)
+        left = judged.verdicts.until - self._clock()
+        # What is stale stays stale; else a page ends when its next file comes of age, and is fresh until then.
+        return Served(judged.page, served.result, min(served.fresh_for, max(left, 0.001)))
+
+    async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
+        self._admit(project)
+        return await self._inner.details(project, version)
+
+    async def file(self, ref: FileRef) -> OfferedFile:
+        refusals = [self._policy.refuses(project) for project in projects_of(ref.filename)]
+        if refusals and (refused := refusals[0]) is not None and all(refusals):
+            raise self._withheld(refused)
+        offered = await self._inner.file(ref)
+        if (refused := self._policy.refuses(offered.project) or await self._hides(offered)) is not None:
+            raise self._withheld(refused)
+        return offered
+
+    async def _hides(self, offered: OfferedFile) -> Refused | None:
+        """Which rule hides the file. Its page is asked only where it can tell more."""
+        project = offered.project
+        alone = self._policy.verdicts(project, seen(project, [offered.file]), self._clock()).of[0]
+        if alone is None and not self._policy.looks_at_pages:
+            return None
+        # What was stored of a file that no page was known for says less than its page: no upload time, no attestations.
+        try:
+            page = (await self._inner.page(project)).value
+        except ProjectUnknown:
+            return alone
+        except (RemoteFailed, NotCached):
+            if alone is not None:
+                return alone
+            raise
+        found = (await self.judged(project, page)).of(offered.file.link)
+        if found is not None:
+            return found[1]
+        return alone or await self._among(project, page, offered.file)
+
+    async def _among(self, project: ProjectName, page: ProjectPage, file: File) -> Refused | None:
+        """Which rule hides a file that its page no longer names, counted among those that it does."""
+        files = (*page.files, file)
+        verdicts = await self._run(len(files), lambda: self._verdicts(project, seen(project, files)))
+        return verdicts.of[-1]
+
+    def _admit(self, project: ProjectName) -> None:
+        if (refused := self._policy.refuses(project)) is not None:
+            raise ProjectUnknown(f"{self._place} does not offer {project}: {refused.reason}")
+
+    def _withheld(self, refused: Refused) -> Withheld:
+        return Withheld(f"hidden by {self._place}: {refused.reason}")
+
+    # ------------------------------------------------------------------ pages, judged once
+
+    async def judged(self, project: ProjectName, raw: ProjectPage) -> Judged:
+        """What the rules say of this page now."""
+        kept = self._judged.get(project)
+        if kept is not None and kept.raw is raw and self._clock() < kept.verdicts.until:
+            self._judged.move_to_end(project)
+            return kept
+        if len(raw.files) < OFF_LOOP:
+            return self._keep(project, self._judge(project, raw, kept))
+
+        async def run() -> Judged:
+            judged = await self._run(len(raw.files), lambda: self._judge(project, raw, kept))
+            return self._keep(project, judged)
+
+        return await self._flights.wait((project, id(raw)), run)
+
+    def _judge(self, project: ProjectName, raw: ProjectPage, kept: Judged | None) -> Judged:
+        same = kept is not None and kept.raw is raw
+        files = kept.seen if kept is not None and same else seen(project, raw.files)
+        verdicts = self._verdicts(project, files)
+        if not any(verdicts.hidden):
+            return Judged(raw, files, verdicts, raw)
+        shown = tuple(file for file, verdict in zip(raw.files, verdicts.of, strict=True) if verdict is None)
+        if kept is not None and same and shown == kept.page.files:
+            page = kept.page
+        else:
+            page = msgspec.structs.replace(raw, files=shown)  # `versions` follows them when it is rendered
+            if kept is not None and page == kept.page:
+                page = kept.page  # and with it all that was rendered
+        return Judged(raw, files, verdicts, page)
+
+    def _verdicts(self, project: ProjectName, files: tuple[Seen, ...]) -> Verdicts:
+        return self._policy.verdicts(project, files, self._clock())
+
+    def _keep(self, project: ProjectName, judged: Judged) -> Judged:
+        for key, count in Counter(refused.key for refused in judged.verdicts.hidden).items():
+            self._hidden(key, count)
+        if (gone := self._judged.pop(project, None)) is not None:
+            self._files -= 1 + len(gone.raw.files)
+        self._judged[project] = judged
+        self._files += 1 + len(judged.raw.files)
+        while self._files > CAPACITY and len(self._judged) > 1:
+            _, gone = self._judged.popitem(last=False)
+            self._files -= 1 + len(gone.raw.files)
+        return judged
+
+    async def _run(self, size: int, call: Callable[[], T]) -> T:
+        if size < OFF_LOOP:
+            return call()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)

@@ -1,0 +1,99 @@
+"""Which projects, and which of their versions, an entry of a policy names: `torch`, `torch>=2,<3`, `nvidia-*`.
+
+The words are those of requirement specifiers; extras and markers say nothing of which files are meant and are left
+out. Decides; reads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from pyproxy.errors import BadName, BadRequirement
+from pyproxy.model import ProjectName, as_project, normalised, printable
+
+_GLOB = re.compile(
+    r"(?P<glob>(?:[A-Za-z0-9._*?-]|\[!?[A-Za-z0-9-]+\]){1,100})\s*(?P<versions>[<>=!~].*)?\Z", re.ASCII | re.DOTALL
+)
+_SETS = re.compile(r"(\[[^]]*\])")
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """An entry: a normalised name or a glob over such names, and the versions it means; None: every version."""
+
+    text: str
+    names: str
+    versions: SpecifierSet | None = None
+
+    def names_project(self, project: ProjectName) -> bool:
+        """Whether it is about this project, in any of its versions."""
+        return project == self.names or fnmatchcase(project, self.names)
+
+    def has(self, version: Version | None) -> bool | None:
+        """Whether it means this version of a project that it names.
+
+        None: nobody can tell, as it is about versions and the file's is none that PEP 440 can read.
+        """
+        if self.versions is None:
+            return True
+        if version is None:
+            return None
+        # A person who names versions means those, so pre-releases need no leave of their own.
+        return self.versions.contains(version, prereleases=True)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def of_project(selectors: Iterable[Selector], project: ProjectName) -> tuple[Selector, ...]:
+    """Those that are about this project."""
+    return tuple(it for it in selectors if it.names_project(project))
+
+
+def as_selector(text: str) -> Selector:
+    """Raises BadRequirement for what selects nothing that an index has, and for what begins with no name."""
+    text = text.strip()
+    try:
+        found = Requirement(text)
+        name = as_project(found.name)
+    except (InvalidRequirement, BadName):
+        return _as_glob(text)
+    if found.url is not None:
+        raise BadRequirement(f"{printable(text, 60)} names a URL, and no versions of an index")
+    return Selector(text, name, found.specifier if len(found.specifier) else None)
+
+
+def _as_glob(text: str) -> Selector:
+    match = _GLOB.match(text)
+    if match is None:
+        raise _none(text)
+    try:
+        versions = SpecifierSet(match["versions"]) if match["versions"] else None
+    except InvalidSpecifier:
+        raise _none(text) from None
+    return Selector(text, as_glob(match["glob"]), versions)
+
+
+def as_glob(text: str) -> str:
+    """A glob over names, normalised as they are: `Acme_*` is `acme-*`. Raises BadRequirement for one that no name fits.
+
+    Not for what is no glob by its letters.
+    """
+    parts = _SETS.split(text.lower())
+    glob = "".join(part if part.startswith("[") else normalised(part) for part in parts)
+    if glob.startswith("-") or glob.endswith("-"):
+        # "acme-" for "acme-*" would leave every name that was to be kept out open.
+        why = "no project's name begins or ends with a dash, a dot or an underscore"
+        raise BadRequirement(f"has {printable(text, 60)}, which matches nothing: {why}")
+    return glob
+
+
+def _none(text: str) -> BadRequirement:
+    return BadRequirement(f"{printable(text, 60)} is no requirement specifier such as torch>=2, and no glob of names")
