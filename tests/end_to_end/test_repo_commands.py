@@ -293,3 +293,53 @@ async def test_add_from_cache__same_file_of_two_remotes__is_one(up: RawUpstream,
         did = await told(tmp_path, "add", "team", "--from-cache", "alpha")
 
     assert did["added"] == [ONE]
+
+
+# ---------------------------------------------------------------------- the others
+
+
+async def test_copy_list_versions_and_rollback__tell_what_they_did(tmp_path: Path) -> None:
+    text = local(None).replace("{team: {}}", "{team: {}, stable: {}}") + "  stable: {repository: stable}\n"
+    async with serving(tmp_path, text) as served:
+        await filled(served)
+        copied = await said(tmp_path, "copy", "team", "stable", "alpha==2.0")
+        again = await said(tmp_path, "copy", "team", "stable", "alpha==2.0")
+        promoted = await names(served, "stable")
+        await said(tmp_path, "yank", "team", "alpha==1.0", "--reason", "broken")
+        listed = await said(tmp_path, "list", "team")
+        earlier = await said(tmp_path, "list", "team", "--version", "1")
+        rows = [json.loads(line) for line in await said(tmp_path, "list", "team", "--json")]
+        rolled = await said(tmp_path, "rollback", "team", "1")
+        versions = [json.loads(line) for line in await said(tmp_path, "versions", "team", "--json")]
+
+    assert copied == [f"added: {TWO}", "version 1"]
+    assert again == [f"already there: {TWO}", "version 1"]
+    assert promoted == [TWO]
+    assert (listed, earlier) == ([f"{ONE} (yanked: broken)", TWO], [ONE])
+    assert [(row["filename"], row.get("yanked", False)) for row in rows] == [(ONE, "broken"), (TWO, False)]
+    assert rolled == [f"removed: {TWO}", f"changed: {ONE}", "version 4"]
+    assert [(v["number"], v["action"], v["files"]) for v in versions] == [
+        *((1, "upload", 1), (2, "upload", 2), (3, "yank", 2), (4, "rollback", 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("list", "teem"), "no repository is called teem; the configuration has team"),
+        (("remove", "team", "beta"), "beta matches nothing in repository team"),
+        (("yank", "team", "alpha[extra]"), "only a name and its versions select files"),
+        (("remove", "team", "not a requirement!"), "not a requirement"),
+        (("rollback", "team", "9"), "has no version 9: the latest is 2"),
+    ],
+)
+async def test_command__that_cannot_be__changes_nothing_and_says_why(
+    tmp_path: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        await filled(served)
+        done = await repo(tmp_path, *arguments)
+        assert served.daemon.machinery.repositories.latest("team") == 2
+
+    assert (done.code, done.out) == (1, "")
+    assert why in done.err

@@ -281,6 +281,17 @@ async def test_form__over_the_limit_without_saying_so__is_413_at_once() -> None:
     assert (refused.value.status, stream.asked) == (413, 4)
 
 
+async def test_form__that_trickles_in__is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = content() + END
+    pieces = [body[at : at + 10] for at in range(0, len(body), 10)]
+    assert (await read(*pieces)).size == len(CONTENT)
+    monkeypatch.setattr("pyproxy.handlers.form._GRACE", 0.0)
+    monkeypatch.setattr("pyproxy.handlers.form._PACE", 1 << 50)
+    with pytest.raises(UploadRefused, match="bytes a second") as refused:
+        await read(*pieces)
+    assert refused.value.status == 408
+
+
 # -- what is refused by its content
 
 
