@@ -65,10 +65,6 @@ class ContentWrong(RemoteFailed):
     """A body whose digest, size or framing is not what the page or the headers promised."""
 
 
-class NoDocument(ContentWrong):
-    """What should be a JSON document is none: a page for people stands there, say."""
-
-
 class PageUnreadable(PyproxyError):
     """A page of a remote that cannot be understood, or that passes a bound."""
 

@@ -112,16 +112,17 @@ async def _known(index: Index, project: ProjectName, release: Release, version: 
         return found if found.told.info is not None else await _told(index, project, None)
     first = await _told(index, project, None)
     told = first.told
-    if told.info is None or told.is_of(release.version):
+    if told.is_of(release.version):
         return first
-    # It describes another release than the newest that is shown here: one is hidden, or yanked, or newer.
+    # It describes another release than the newest that is shown here: one is hidden, or yanked, or newer. Or there is
+    # none that could be read: that of a project of 20,000 files is over the bound, while those of its releases are not.
     second = await _told(index, project, release.version)
     merged = Told(
         second.told.info,
-        told.files,
+        {**second.told.files, **told.files},
         second.told.vulnerabilities,
         told.ownership or second.told.ownership,
-        told.last_serial,
+        told.last_serial or second.told.last_serial,
     )
     return _Known(merged, first.details, min(first.fresh_for, second.fresh_for))
 

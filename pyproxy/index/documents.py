@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from pyproxy.errors import FileUnknown, NoDocument, RemoteFailed, StoreTrouble
+from pyproxy.errors import ContentWrong, FileUnknown, RemoteFailed, StoreTrouble
 from pyproxy.fellows import Turns
 from pyproxy.index.keeper import Copy, Fetched, Keeper
 from pyproxy.index.protocol import Document, Served
@@ -80,7 +80,7 @@ class RemoteDocuments:
         now = self._clock()
         if isinstance(answer, SmallFound):
             if not await _is_json(answer.body):
-                raise NoDocument(self._name, f"{what} is no JSON")
+                raise ContentWrong(self._name, f"{what} is no JSON")
             new = DocRecord(
                 body=answer.body,
                 content_type=answer.content_type,

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import quote
 
-from pyproxy.errors import FileUnknown, NoDocument
+from pyproxy.errors import ContentWrong, FileUnknown
 from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.protocol import Details, Served
 from pyproxy.model import ProjectName
@@ -50,8 +50,9 @@ class RemoteDetails:
             return Served(Details(), "hit", self._negative_ttl - age)
         try:
             served = await self._documents.get(url, f"what is told of {project}")
-        except (FileUnknown, NoDocument) as exc:
-            # Whoever has a page for people at every address has no such API either.
+        except (FileUnknown, ContentWrong) as exc:
+            # Whoever has a page for people at every address has no such API either; and what is over the bound now is
+            # so in a moment too.
             log.debug("%s", exc)
             self._remember(url)
             return Served(Details(), "miss", self._negative_ttl)

@@ -307,3 +307,15 @@ async def test_provenance__at_an_instant__is_that_of_files_of_then(tmp_path: Pat
 
     assert path.startswith("/pypi/main~2024-06-01T00:00:00+02:00/integrity/alpha/1.0/")
     assert (old.status, new.status) == (200, 404)
+
+
+async def test_file__of_unknown_age__is_refused_by_its_url(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = two_releases(up)
+        made.add("alpha-1.5-py3-none-any.whl", a_wheel("alpha", "1.5"))
+        made.publish(up)
+        link = (await served.links())["alpha-1.5-py3-none-any.whl"]
+        answer = await served.ask(link.replace("/main/", f"/{BETWEEN}/"))
+
+    assert answer.status == 403
+    assert answer.line == "nobody knows whether alpha-1.5-py3-none-any.whl was there at 2024-06-01T23:59:59Z"

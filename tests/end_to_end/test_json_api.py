@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from pyproxy.index.documents import LIMIT
 from tests.daemon import Project, Served, a_wheel, one_remote, project, remotes, serving
 from tests.fakes.faults import Status
 from tests.fakes.raw_upstream import RawUpstream
@@ -425,3 +426,28 @@ async def test_project__asked_for_again__is_known_by_heart_until_it_changes(tmp_
         found = await asked(served, "alpha/json")
 
     assert set(found["releases"]) == {"1.0", "9.0"}
+
+
+async def test_project__with_a_document_over_the_bound__is_described_by_its_release(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        made = project(up)
+        told(up, made, path="1.0/")
+        told(up, made, padding="x" * LIMIT)
+        for _ in range(2):
+            answer = await served.ask("/pypi/main/pypi/alpha/json")
+
+        assert answer.json()["info"]["summary"] == "from the remote"
+        assert answer.json()["urls"][0]["comment_text"] == "signed off"
+        assert answer.headers["Cache-Control"].startswith("max-age=")
+        assert up.count("/pypi/alpha/json") == 1
+
+
+async def test_project__whose_api_fails__is_described_by_its_page_and_kept_by_nobody(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
+        project(up)
+        up.script("/pypi/alpha/json", Status(500))
+        first = await served.ask("/pypi/main/pypi/alpha/json")
+        second = await served.ask("/pypi/main/pypi/alpha/json")
+
+    assert (first.status, first.headers["Cache-Control"]) == (200, "no-store")
+    assert second.headers["Cache-Control"].startswith("max-age=")
