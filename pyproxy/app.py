@@ -93,6 +93,7 @@ class Daemon:
             tally = self._count(exchange, status, loop.time() - beginning.started)
             if self.config.server.hot_path and isinstance(request, Request):
                 request.standing = beginning.standing(exchange, status, tally)
+                request.part = exchange.part
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
         try:

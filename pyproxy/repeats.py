@@ -109,7 +109,7 @@ class Standing:
         except StoreTrouble:
             return False
 
-    def repeated(self, client: str, seconds: float) -> None:
-        self._tally.add(self._nbytes, seconds)
+    def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
+        self._tally.add(self._nbytes - missing, seconds)
         self._ground.tallies.count(self._kind, "hit")
-        self._access.tell(client, seconds)
+        self._access.tell(client, seconds, missing)

@@ -59,7 +59,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "logs",
     ),
     ("selection",),
-    ("model", "secret", "units", "instants", "counted", "binding"),
+    ("model", "part", "secret", "units", "instants", "counted", "binding"),
     ("errors",),
     ("",),  # pyproxy/__init__.py, which everybody imports by importing anything
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from pyproxy.metrics import RequestKind, Result
+from pyproxy.part import Part
 from pyproxy.site import Distribution, Site
 
 
@@ -32,6 +33,8 @@ class Exchange:
     repeats: Repeats | None = None
     """Set by the handler that knows it. That the answer is the same for everybody who sends the same head, and nothing
     but the site, the project and the local content goes into it, is its to say."""
+    part: Part | None = None
+    """The body of an answer that may be repeated, where it was sent from a file."""
     local_stamp: int | None = None
     """Of the local content, from before it was looked at; None where none is shown."""
 

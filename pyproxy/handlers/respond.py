@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.ranges import ByteRange, multipart
 from pyproxy.handlers.send import BROKEN, CLIENT_GONE, Outlet, cut
 from pyproxy.model import Sha256
+from pyproxy.part import Descriptor, Part
 
 SMALL = 64 * 1024
 """Bytes up to which a body is read and written with its head: one call to the kernel instead of four."""
@@ -92,5 +94,14 @@ async def _stream(
         raise ConnectionResetError(str(exc)) from exc
     finally:
         exchange.sent = outlet.sent
+    if len(pieces) == 1 and not tail:
+        _hold(exchange, fd, pieces[0][1])
     await response.write_eof()
     return response
+
+
+def _hold(exchange: Exchange, fd: int, part: ByteRange) -> None:
+    """Keeps the file open for those who ask for the same in the next second. Without a descriptor left nobody can."""
+    if exchange.repeats is not None:
+        with contextlib.suppress(OSError):
+            exchange.part = Part(Descriptor(os.dup(fd)), part.start, part.length)

@@ -126,31 +126,33 @@ class Access:
     The second time it is made into a template, which takes a fifth of the time of making the line anew.
     """
 
-    __slots__ = ("_after", "_before", "_sink", "_template", "_told")
+    __slots__ = ("_after", "_before", "_nbytes", "_sink", "_template", "_told")
 
     def __init__(
         self, method: str, path: str, *, status: int, nbytes: int, distribution: str, kind: str, result: str
     ) -> None:
-        self._before = (("method", method), ("path", path.partition("?")[0]), ("status", status), ("bytes", nbytes))
+        self._before = (("method", method), ("path", path.partition("?")[0]), ("status", status))
+        self._nbytes = nbytes
         self._after = (("distribution", distribution), ("kind", kind), ("result", result))
         self._told = False
         self._sink: Sink | None = None  # for which the template was made
         self._template: Template | None = None
 
-    def tell(self, client: str, seconds: float) -> None:
-        """One request."""
+    def tell(self, client: str, seconds: float, missing: int = 0) -> None:
+        """One request, of whose answer so many bytes did not go out."""
         sink = _State.sink
         if sink is None or not _State.access:
             return
-        if not self._told or not is_plain(client):
+        if missing or not self._told or not is_plain(client):
             self._told = True
-            sink.push(self._line(time.time(), client, seconds))
+            sink.push(self._line(time.time(), client, seconds, missing))
             return
         if self._template is None or self._sink is not sink:
             self._sink = sink
             self._template = Template(sink.render, self._line)
         sink.push(self._template.filled(time.time(), client, seconds))
 
-    def _line(self, created: float, client: str, seconds: float) -> Line:
-        fields = (("client", client), *self._before, ("seconds", seconds), *self._after)
+    def _line(self, created: float, client: str, seconds: float, missing: int = 0) -> Line:
+        sent = ("bytes", self._nbytes - missing)
+        fields = (("client", client), *self._before, sent, ("seconds", seconds), *self._after)
         return Line(created, "info", "access", "", fields)

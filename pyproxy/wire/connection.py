@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -16,10 +18,12 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from pyproxy import logs
+from pyproxy.part import Part
 from pyproxy.wire import heads, sockets
+from pyproxy.wire.delivery import Delivery
 from pyproxy.wire.intake import PATIENCE, Intake, Reading
 from pyproxy.wire.limits import Limits
-from pyproxy.wire.memory import LARGEST, Answer, Memory
+from pyproxy.wire.memory import Answer, Memory
 from pyproxy.wire.request import Request, Writer
 from pyproxy.wire.times import Act, Times
 
@@ -50,9 +54,11 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_aside",
         "_asked",
         "_body_full",
         "_client",
+        "_delivery",
         "_fd",
         "_holding",
         "_intake",
@@ -80,6 +86,8 @@ class Connection(web.RequestHandler):
         self._wire: asyncio.Transport | None = None  # kept where aiohttp lets go of its `transport`, to see it closed
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
         self._fd = -1
+        self._aside: socket.socket | None = None  # the same socket once more, from the first delivery on
+        self._delivery: Delivery | None = None
         self._client = ""
 
     # --- what the owner sees -----------------------------------------------------------------------------------------
@@ -87,7 +95,12 @@ class Connection(web.RequestHandler):
     @property
     def idle(self) -> bool:
         """Nothing is going on: all requests are answered, and nothing of another one has come."""
-        return self._request is None and self._intake.reading is Reading.HEAD and not self._intake.waiting
+        return not self._busy and self._intake.reading is Reading.HEAD and not self._intake.waiting
+
+    @property
+    def _busy(self) -> bool:
+        """A request is being answered."""
+        return self._request is not None or self._delivery is not None
 
     @property
     def idle_since(self) -> float | None:
@@ -111,7 +124,7 @@ class Connection(web.RequestHandler):
 
     def retire(self) -> None:
         """Closes an idle connection; one with a request in flight closes when that is answered."""
-        if self._request is None and self._intake.reading is not Reading.BEGUN:
+        if not self._busy and self._intake.reading is not Reading.BEGUN:
             self._hang_up()
 
     def cut(self) -> None:
@@ -133,6 +146,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._wire = None
         self._intake.stop()
+        self._close_aside()
         super().connection_lost(exc)
         self._shared.closed(self)
 
@@ -159,6 +173,8 @@ class Connection(web.RequestHandler):
         if started >= answer.until or not answer.standing.holds():
             self._shared.memory.forget(asked)
             return False
+        if (part := answer.in_file()) is not None:
+            return self._begin_delivery(answer, part, started)
         if rest := answer.write(self._fd):
             wire.write(rest)
         times = self._times
@@ -167,24 +183,81 @@ class Connection(web.RequestHandler):
         answer.standing.repeated(self._client, now - started)
         return True
 
+    # --- answers whose body lies in a file ---------------------------------------------------------------------------
+
+    def _begin_delivery(self, answer: Answer, part: Part, started: float) -> bool:
+        if self._aside is None:
+            try:
+                self._aside = socket.socket(fileno=os.dup(self._fd))
+            except OSError:
+                return False  # no descriptor left: the ordinary road does without
+        self._times.heard = started
+        self._delivery = Delivery(answer, part, self._aside, started)
+        self._deliver()
+        return True
+
+    def _deliver(self) -> None:
+        """Sends on; called by the loop whenever the socket takes more."""
+        delivery, aside = self._delivery, self._aside
+        if delivery is None or aside is None:
+            return
+        try:
+            done = delivery.step()
+        except OSError as exc:
+            if not isinstance(exc, ConnectionError):
+                _log.error("cut: an answer cannot be sent to its end: %s", exc.strerror)
+            self.cut()  # what is missing is counted when the connection is gone
+            return
+        if done:
+            self._delivered(delivery)
+        elif not delivery.watched:
+            delivery.watched = True
+            self._loop.add_writer(aside, self._deliver)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        self._end_delivery(delivery)
+        self.answered()
+        if self._shared.draining:
+            self._hang_up()
+        elif self._intake.waiting:
+            self._advance()
+
+    def _end_delivery(self, delivery: Delivery) -> None:
+        self._delivery = None
+        if delivery.watched and self._aside is not None:
+            self._loop.remove_writer(self._aside)
+        delivery.answer.standing.repeated(self._client, self._loop.time() - delivery.started, delivery.missing)
+
+    def _close_aside(self) -> None:
+        if self._delivery is not None:
+            self._end_delivery(self._delivery)
+        if self._aside is not None:
+            self._aside.close()
+            self._aside = None
+
+    # --- what is learned for the next time ---------------------------------------------------------------------------
+
     def _learn(self, request: Request, response: web.StreamResponse) -> None:
         """Keeps an answer that its handler has called repeatable, if all of it went through aiohttp's writer."""
-        standing, body = request.standing, b""
+        standing, part = request.standing, request.part
         if standing is None or not self._asked or not (self.stays_open and response.keep_alive):
             return
-        if not request.is_bodiless(response.status):
-            given = response.body if isinstance(response, web.Response) else None
-            if not isinstance(given, bytes) or len(given) > LARGEST:
-                return
-            body = given
+        given = response.body if isinstance(response, web.Response) else None
+        if request.is_bodiless(response.status):
+            body, part = b"", None
+        elif part is not None and part.length == response.content_length:
+            body = b""
+        elif isinstance(given, bytes):
+            body, part = given, None
+        else:
+            return
         head = heads.answer(response.status, response.reason or "", response.headers)
-        if request.writer.output_size == len(head) + len(body):
-            self._shared.memory.put(self._asked, Answer(head, body, standing, standing.until))
+        self._shared.memory.put(self._asked, Answer(head, body, standing, standing.until, part))
 
     def _advance(self) -> None:
         """Gives aiohttp what it may have of the bytes that came."""
         intake = self._intake
-        while (piece := intake.piece(busy=self._request is not None)) is not None:
+        while (piece := intake.piece(busy=self._busy)) is not None:
             self._feed(piece)
         if intake.fault:
             self._refuse(intake.fault)
@@ -385,7 +458,7 @@ class Connection(web.RequestHandler):
         if self._wire is None or self._does_not_read(self._wire, now):
             return
         awaited = request is not None and self._intake.owes_body and not (self._body_full or request.waits_to_be_asked)
-        match self._times.due(now, self._shared.limits, self._intake, busy=request is not None, awaited=awaited):
+        match self._times.due(now, self._shared.limits, self._intake, busy=self._busy, awaited=awaited):
             case Act.REFUSE:
                 self._refuse(408)
             case Act.BREAK_OFF:
@@ -399,9 +472,10 @@ class Connection(web.RequestHandler):
         """Whether bytes wait here for the client, which is cut if it has not taken any for too long."""
         here = wire.get_write_buffer_size()
         taken: int | None = None
-        if here or self._request is not None:
+        if here or self._busy:
             # Also what a handler sends past the transport is seen, as it is the kernel that is asked.
             given = 0 if self._request is None else self._request.writer.output_size
+            given += 0 if self._delivery is None else self._delivery.given
             count, there = sockets.taken(self._socket, given - here)
             taken = count if here or there else None
         if self._times.stalls(now, taken, self._shared.limits.send_stall):

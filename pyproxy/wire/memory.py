@@ -10,11 +10,16 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
+from pyproxy.part import Part, in_memory
+
 CAPACITY = 32 * 1024 * 1024
 """Bytes of heads and bodies that are known by heart. A body counts once for each head that asks for it."""
 
-LARGEST = 256 * 1024
-"""Bytes of a body that is given out of memory: to copy more into the kernel takes longer than `sendfile`."""
+LARGE = 64 * 1024
+"""Bytes of a body from which on the kernel is given a file of it: to copy more each time takes longer than that."""
+
+DESCRIPTOR = 1024 * 1024
+"""Bytes that an open file counts for: there are not many to be had."""
 
 _OVERHEAD = 1024
 """Bytes that an answer takes beside its own, about."""
@@ -30,11 +35,11 @@ class Standing(Protocol):
     def holds(self) -> bool:
         """Whether the same request would get the same answer now. A microsecond at most."""
 
-    def repeated(self, client: str, seconds: float) -> None:
-        """Counts and logs one more request that was answered so."""
+    def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
+        """Counts and logs one more request that was answered so, but for so many bytes that did not go out."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer on a connection that stays open."""
 
@@ -42,10 +47,23 @@ class Answer:
     body: bytes
     standing: Standing
     until: float
+    part: Part | None = None
+    """The body, where it lies in a file; a large one is put into one when it is first repeated."""
 
     @property
     def weight(self) -> int:
-        return len(self.head) + len(self.body) + _OVERHEAD
+        if self.part is None and len(self.body) <= LARGE:
+            return len(self.head) + len(self.body) + _OVERHEAD
+        return len(self.head) + 2 * len(self.body) + DESCRIPTOR
+
+    def in_file(self) -> Part | None:
+        """The body as a part of a file; None where it is small, or no file is to be had."""
+        if self.part is None and len(self.body) > LARGE:
+            try:
+                self.part = in_memory(self.body)
+            except OSError:
+                return None
+        return self.part
 
     def write(self, fd: int) -> bytes | memoryview:
         """Writes to the socket, past its transport; returns what the kernel has not taken.

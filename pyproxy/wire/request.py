@@ -12,6 +12,7 @@ from aiohttp.http import StreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from pyproxy.part import Part
 from pyproxy.wire.memory import Standing
 
 SERVER = "pyproxy"
@@ -80,6 +81,8 @@ class Request(web.BaseRequest):
         self._held_back: Body | None = None
         self.standing: Standing | None = None
         """Set by the handler of an answer that is the same for the same bytes of a request, as long as this holds."""
+        self.part: Part | None = None
+        """Set by it too, where the body of that answer was sent from a file."""
         expects = message.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         if expects and message.version >= HttpVersion11 and not payload.is_eof():
             self._held_back = Body(payload, self._line.go_on)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -13,8 +16,10 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyproxy.part import Part, in_memory
 from pyproxy.wire import Request
-from pyproxy.wire.memory import LARGEST, Answer, Memory
+from pyproxy.wire.memory import Answer, Memory
+from tests.daemon import noise
 from tests.fakes.raw_client import RawClient, connected
 from tests.wire.serving import connections, get, post, serving, until
 
@@ -28,13 +33,15 @@ class Resting:
     until: float = LONG
     right: bool = True
     clients: list[str] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
 
     def holds(self) -> bool:
         return self.right
 
-    def repeated(self, client: str, seconds: float) -> None:
+    def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
         assert 0 <= seconds < LONG
         self.clients.append(client)
+        self.missing.append(missing)
 
 
 @dataclass
@@ -63,8 +70,10 @@ class World:
         if self.hot:
             request.standing = Resting(asyncio.get_running_loop().time() + self.life)
             self.given.append(request.standing)
+        if request.path == "/file":
+            return await self._from_file(request, body)
         if request.path == "/304":
-            return web.Response(status=304, headers={"ETag": '"1"'})
+            return web.Response(status=304, headers={"ETag": '"1"', "Date": "now"})
         if request.path == "/streamed":
             response = web.StreamResponse()
             response.content_length = len(body)
@@ -72,6 +81,15 @@ class World:
             await response.write(body)
             return response
         return web.Response(body=body, headers={"Date": "now"})
+
+    async def _from_file(self, request: Request, body: bytes) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(body)
+        await response.prepare(request)
+        await response.write(body)
+        request.part = in_memory(b"before" + body + b"after")
+        request.part = Part(request.part.file, len(b"before"), len(body))
+        return response
 
     @property
     def repeated(self) -> int:
@@ -149,15 +167,12 @@ async def test_request__that_is_more_than_its_head_or_the_last__is_never_known(r
     assert (world.handled, world.repeated) == (2, 0)
 
 
-async def test_answer__sent_in_pieces_or_too_large__is_not_kept() -> None:
+async def test_answer__sent_in_pieces__is_not_kept() -> None:
     world = World()
     async with serving(world) as listener, connected(listener.address) as client:
         for _ in range(2):
             await client.ask(get("/streamed"))
-        world.body = bytes(LARGEST)
-        for _ in range(2):
-            await client.ask(get("/large"))
-    assert (world.handled, world.repeated) == (4, 0)
+    assert (world.handled, world.repeated) == (2, 0)
 
 
 async def test_request__behind_one_that_is_being_answered__waits_for_its_turn() -> None:
@@ -187,6 +202,106 @@ async def test_client__that_does_not_read__gets_all_in_order_once_it_does() -> N
             await client.send(get("/a"))
         assert [await client.answer() for _ in range(200)] == [first] * 200
     assert world.repeated > 0
+
+
+# ------------------------------------------------------------------ bodies that the kernel sends from a file
+
+LARGE_BODY = noise(3_000_000)
+
+
+@pytest.mark.parametrize("path", ["/page", "/file"])
+@pytest.mark.parametrize("unix", [False, True])
+async def test_large_answer__repeated__is_the_same_to_the_last_byte(tmp_path: Path, path: str, *, unix: bool) -> None:
+    world = World(body=LARGE_BODY)
+    where = tmp_path / "s" if unix else ("127.0.0.1", 0)
+    async with serving(world, where=where) as listener, connected(listener.address) as client:
+        first = await client.ask(get(path))
+        assert first.body.endswith(LARGE_BODY)
+        for _ in range(3):
+            assert await client.ask(get(path)) == first
+        assert await client.ask(get("/a", "X: 1")) == await client.ask(get("/a", "X: 1"))
+    assert world.repeated >= 3
+    assert all(missing == 0 for resting in world.given for missing in resting.missing)
+
+
+async def test_large_answer__while_it_is_sent__others_are_answered_and_what_follows_waits() -> None:
+    world = World(body=LARGE_BODY * 4)
+    async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
+        first = await client.ask(get("/page"))
+        await client.send(get("/page"))
+        (connection,) = connections(listener)
+        await until(lambda: connection._delivery is not None)
+        await client.send(get("/page") + get("/b"))
+        await until(lambda: connection._intake.waiting > 0)
+        assert not connection.idle
+        async with connected(listener.address) as other:
+            assert (await other.ask(get("/page"))) == first
+        assert [await client.answer() for _ in range(2)] == [first] * 2
+        assert (await client.answer()).body.startswith(b"GET /b 0")
+
+
+async def test_large_answer__to_a_client_that_goes__is_counted_as_far_as_it_came() -> None:
+    world = World(body=LARGE_BODY * 4)
+    async with serving(world) as listener:
+        async with connected(listener.address, receive_buffer=4096) as client:
+            await client.ask(get("/page"))
+            await client.send(get("/page"))
+            await until(lambda: connections(listener)[0]._delivery is not None)
+        await until(lambda: listener.open_connections == 0)
+    (missing,) = world.given[0].missing
+    assert 0 < missing < len(LARGE_BODY) * 4
+
+
+async def test_large_answer__to_a_client_that_does_not_read__is_cut() -> None:
+    world = World(body=LARGE_BODY * 4)
+    async with (
+        serving(world, send_stall=0.2) as listener,
+        connected(listener.address, receive_buffer=4096) as client,
+    ):
+        await client.ask(get("/page"))
+        await client.send(get("/page"))
+        await until(lambda: listener.open_connections == 0)
+        with pytest.raises(ConnectionError):
+            await client.rest()
+
+
+async def test_large_answer__under_way_when_draining_begins__is_sent_to_its_end() -> None:
+    world = World(body=LARGE_BODY * 4)
+    async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
+        first = await client.ask(get("/page"))
+        await client.send(get("/page"))
+        await until(lambda: connections(listener)[0]._delivery is not None)
+        draining = asyncio.create_task(listener.drain(10))
+        assert await client.answer() == first
+        assert await client.ends()
+        await draining
+
+
+async def test_large_answer__whose_file_is_shorter_by_now__is_cut() -> None:
+    world = World(body=LARGE_BODY)
+    async with serving(world) as listener, connected(listener.address) as client:
+        await client.ask(get("/file"))
+        (answer,) = connections(listener)[0]._shared.memory.answers.values()
+        assert answer.part is not None
+        os.ftruncate(answer.part.file.fd, 1000)
+        await client.send(get("/file"))
+        with pytest.raises(ConnectionError):
+            await client.rest()
+
+
+async def test_files__of_answers_that_are_over__are_closed() -> None:
+    world = World(body=LARGE_BODY, life=0.2)
+    gc.collect()  # what other tests have left open
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
+    async with serving(world) as listener:
+        async with connected(listener.address) as client:
+            for path in ("/page", "/file", "/page", "/file"):
+                await client.ask(get(path))
+        await until(lambda: listener.open_connections == 0 and listener.bytes_known == 0)
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - names alone
+
+
+# ------------------------------------------------------------------ on and on
 
 
 async def test_draining__closes_what_was_answered_by_heart() -> None:
