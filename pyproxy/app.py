@@ -90,9 +90,9 @@ class Daemon:
             return response
         finally:
             site.users -= 1
-            tally = self._count(exchange, status, loop.time() - beginning.started)
+            tally, at = self._count(exchange, status, loop.time() - beginning.started)
             if self.config.server.hot_path and isinstance(request, Request):
-                request.standing = beginning.standing(exchange, status, tally)
+                request.standing = beginning.standing(exchange, status, tally, at)
                 request.part = exchange.part
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
@@ -109,11 +109,11 @@ class Daemon:
             exchange.result = "error"
             return refusal(500, "internal error")
 
-    def _count(self, exchange: Exchange, status: int, seconds: float) -> Tally:
+    def _count(self, exchange: Exchange, status: int, seconds: float) -> tuple[Tally, int]:
         name = exchange.distribution.name if exchange.distribution is not None else ""
         tally = self.machinery.metrics.tally(name, exchange.kind, exchange.result)
         tally.add(exchange.sent, seconds)
-        self.machinery.tallies.count(exchange.kind, exchange.result)
+        at = self.machinery.tallies.count(exchange.kind, exchange.result)
         request = exchange.request
         access(
             request.remote or "-",
@@ -126,7 +126,7 @@ class Daemon:
             kind=exchange.kind,
             result=exchange.result,
         )
-        return tally
+        return tally, at
 
     # ------------------------------------------------------------------ reload
 

@@ -31,6 +31,6 @@ class News:
         self.total += 1
         self._cells[:] = [count + 1 for count in self._cells]
 
-    def of(self, project: str) -> int:
-        """Another number than before where something of the project has changed since."""
-        return self._cells[hash(project) % _CELLS]
+    def about(self, project: str) -> tuple[list[int], int]:
+        """Where its number stands: another than before where something of the project has changed since."""
+        return self._cells, hash(project) % _CELLS

@@ -16,7 +16,7 @@ from pyproxy.errors import StoreTrouble
 from pyproxy.fellows import Changes
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.logs import Access
-from pyproxy.metrics import RequestKind, Tally
+from pyproxy.metrics import Tally
 from pyproxy.news import News
 from pyproxy.storage.repository import Repositories
 from pyproxy.storage.tallies import Tallies
@@ -46,8 +46,8 @@ class Beginning:
         self.started = now
         self._second_ends = now + 1.0 - time.time() % 1.0  # on the loop's clock, as `now`: another Date is due then
 
-    def standing(self, exchange: Exchange, status: int, tally: Tally) -> Standing | None:
-        """What the answer to this exchange rests on; None where it may not be repeated."""
+    def standing(self, exchange: Exchange, status: int, tally: Tally, at: int) -> Standing | None:
+        """What the answer to this exchange rests on; None where it may not be repeated. `at`: as `Tallies` gave it."""
         repeats = exchange.repeats
         if repeats is None or exchange.result != "hit" or status not in REPEATABLE:
             return None
@@ -61,13 +61,26 @@ class Beginning:
             until=min(self._second_ends, self.started + repeats.seconds),
             project=repeats.project,
             fellows=self._fellows,
+            at=at,
         )
 
 
 class Standing:
     """What an answer rests on (`wire.memory.Standing`)."""
 
-    __slots__ = ("_access", "_fellows", "_ground", "_kind", "_local", "_nbytes", "_project", "_seen", "_tally", "until")
+    __slots__ = (
+        "_access",
+        "_at",
+        "_cells",
+        "_fellows",
+        "_ground",
+        "_local",
+        "_nbytes",
+        "_seen",
+        "_tally",
+        "_where",
+        "until",
+    )
 
     def __init__(
         self,
@@ -79,15 +92,16 @@ class Standing:
         until: float,
         project: str,
         fellows: bytes,
+        at: int,
     ) -> None:
         self.until = until
         self._ground = ground
-        self._project = project
-        self._seen = ground.news.of(project)
-        self._fellows = fellows
+        self._cells, self._where = ground.news.about(project)
+        self._seen = self._cells[self._where]
+        self._fellows = fellows if ground.fellows.shared else None
         self._local = exchange.local_stamp
         self._tally = tally
-        self._kind: RequestKind = exchange.kind
+        self._at = at
         self._nbytes = exchange.sent
         distribution, request = exchange.distribution, exchange.request
         self._access = Access(
@@ -101,15 +115,16 @@ class Standing:
         )
 
     def holds(self) -> bool:
-        ground = self._ground
-        if ground.news.of(self._project) != self._seen or ground.fellows.stamp != self._fellows:
+        if self._cells[self._where] != self._seen:
+            return False
+        if self._fellows is not None and self._ground.fellows.stamp != self._fellows:
             return False
         try:
-            return self._local is None or ground.repositories.stamp() == self._local
+            return self._local is None or self._ground.repositories.stamp() == self._local
         except StoreTrouble:
             return False
 
     def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
         self._tally.add(self._nbytes - missing, seconds)
-        self._ground.tallies.count(self._kind, "hit")
+        self._ground.tallies.again(self._at)
         self._access.tell(client, seconds, missing)

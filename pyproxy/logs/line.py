@@ -95,7 +95,12 @@ class Template:
     def filled(self, created: float, client: str, seconds: float) -> str:
         """The line as text. `client` is to be one that `is_plain`."""
         start, between, before, end = self._parts
-        return f"{start}{_instant(created)}{between}{client}{before}{round(seconds, 6)}{end}"
+        return f"{start}{_instant(created)}{between}{client}{before}{_micro(round(seconds * 1e6))}{end}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _micro(micros: int) -> str:
+    return str(round(micros / 1e6, 6))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -130,7 +135,12 @@ def _shortened(name: str, value: Value) -> Value:
 
 
 def _instant(created: float) -> str:
-    seconds, millis = divmod(int(created * 1000), 1000)
+    return _milli(int(created * 1000))
+
+
+@functools.lru_cache(maxsize=4)  # lines that are made by templates are many in a thousandth of a second
+def _milli(created: int) -> str:
+    seconds, millis = divmod(created, 1000)
     return f"{_second(seconds)}.{millis:03d}Z"
 
 

@@ -168,12 +168,14 @@ class Connection(web.RequestHandler):
         """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
         started = self._loop.time()
         wire = self._wire
-        if wire is None or wire.is_closing() or wire.get_write_buffer_size() or not self.idle or not self.stays_open:
+        if self._request is not None or self._delivery is not None or not self._intake.quiet:
+            return False
+        if wire is None or wire.is_closing() or wire.get_write_buffer_size() or self._shared.draining:
             return False
         if started >= answer.until or not answer.standing.holds():
             self._shared.memory.forget(asked)
             return False
-        if (part := answer.in_file()) is not None:
+        if answer.is_large and (part := answer.in_file()) is not None:
             return self._begin_delivery(answer, part, started)
         if rest := answer.write(self._fd):
             wire.write(rest)
@@ -243,16 +245,16 @@ class Connection(web.RequestHandler):
         if standing is None or not self._asked or not (self.stays_open and response.keep_alive):
             return
         given = response.body if isinstance(response, web.Response) else None
+        head = heads.answer(response.status, response.reason or "", response.headers)
         if request.is_bodiless(response.status):
-            body, part = b"", None
+            answer = Answer.of(head, b"", standing)
         elif part is not None and part.length == response.content_length:
-            body = b""
+            answer = Answer(head, b"", standing, standing.until, part)
         elif isinstance(given, bytes):
-            body, part = given, None
+            answer = Answer.of(head, given, standing)
         else:
             return
-        head = heads.answer(response.status, response.reason or "", response.headers)
-        self._shared.memory.put(self._asked, Answer(head, body, standing, standing.until, part))
+        self._shared.memory.put(self._asked, answer)
 
     def _advance(self) -> None:
         """Gives aiohttp what it may have of the bytes that came."""

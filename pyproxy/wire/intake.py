@@ -36,6 +36,9 @@ class Reading(Enum):
     DEAF = auto()  # nothing: what comes is thrown away
 
 
+_HEAD = Reading.HEAD  # to look it up in its Enum takes as long as all else that is asked of a quiet intake
+
+
 class Intake:
     """The bytes of one connection that aiohttp has not got yet, and what they are."""
 
@@ -53,6 +56,11 @@ class Intake:
         """The status to refuse with, once `piece` has nothing more to give."""
         self.last = False
         """No request after this one."""
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing of a request has come, and one may: a head that comes now is the next, from its first byte."""
+        return self.reading is _HEAD and self._at >= len(self._held) and not self.last
 
     @property
     def waiting(self) -> int:
