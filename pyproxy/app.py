@@ -142,6 +142,8 @@ class Daemon:
         """Closes what was prepared and is not to be used."""
         for source in replaced(site, self.current.site):
             await source.close()
+        # What follows the configuration follows the old one again.
+        build(self.config, self.machinery, self.current.site)
 
     async def use(self, config: Config, new: Site) -> None:
         """Puts what was prepared in force."""

@@ -176,6 +176,11 @@ class Site:
         """The distribution as it stood at a date or RFC 3339 instant. Raises DistributionUnknown."""
         return self.moments.of(distribution, instant)
 
+    def heard_of_failure(self, guard: str, network: str, user: bytes) -> None:
+        """Another worker has seen a login fail."""
+        if (found := self.guards.get(guard)) is not None:
+            found[1].heard(network, user)
+
     async def exposition(self) -> bytes:
         """What Prometheus scrapes."""
         return await self.machinery.exposition()
@@ -245,6 +250,8 @@ class Machinery:
         self.fellows = fellows or alone()
         self.gather: Callable[[bytes], Awaitable[Sequence[bytes]]] | None = None
         """Given what this worker has counted, what the others have; None where there are none. Set by their owner."""
+        self.login_failed: Callable[[str, str, bytes], None] = lambda _guard, _network, _user: None
+        """Tells other workers of a failure that a guard has counted. Set by their owner."""
         self.repositories = repositories
         self.passwords = Passwords(work)
         self.tokens: frozenset[str] = frozenset()
@@ -531,6 +538,8 @@ def _guard(config: GuardConfig, machinery: Machinery, old: Site | None) -> Guard
         users=config.users,
         passwords=machinery.passwords,
         elsewhere=machinery.is_token,
+        key=machinery.fellows.key,
+        told=lambda network, user: machinery.login_failed(config.name, network, user),
     )
 
 

@@ -62,7 +62,8 @@ class Rights:
 class Guard:
     """One of `guards`. `tokens`: name to hexadecimal SHA-256; `users`: name to bcrypt hash. Owned by one event loop.
 
-    `elsewhere` tells whether a token with this hexadecimal SHA-256 is another guard's.
+    `elsewhere` tells whether a token with this hexadecimal SHA-256 is another guard's. `key` makes the hashes under
+    which it remembers (None: one of its own), and `told` is called with each failure.
 
     It remembers who has been right, so one that a reload did not change should live on; one that it did change is to
     be replaced, and a token that was taken away opens nothing from that moment.
@@ -76,6 +77,8 @@ class Guard:
         users: Mapping[str, bytes],
         passwords: Passwords,
         elsewhere: Callable[[str], bool] = lambda _: False,
+        key: bytes | None = None,
+        told: Callable[[str, bytes], None] = lambda _network, _user: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rights = rights
@@ -84,7 +87,8 @@ class Guard:
         self._hashes = tuple(users.values())
         self._passwords = passwords
         self._elsewhere = elsewhere
-        self._key = os.urandom(32)
+        self._key = key or os.urandom(32)
+        self._told = told
         self._known: OrderedDict[bytes, str] = OrderedDict()
         self._checks: Flights[bytes, str | None] = Flights()
         self._failures = Failures(FAILURES, clock=clock)
@@ -113,6 +117,11 @@ class Guard:
         if authorization is None or len(authorization) > LONGEST:
             return None
         return self._known.get(self._digest(authorization))
+
+    def heard(self, network: str, user: bytes) -> None:
+        """A guard of another process, with the same key, was `told` of a failure: it counts here too."""
+        self._failures.add((network, user))
+        self._failures_in_all.add(network)
 
     async def close(self) -> None:
         """Ends the checks that are under way."""
@@ -174,6 +183,7 @@ class Guard:
     def _failed(self, network: str, user: bytes) -> None:
         # Both are counted whatever the first one says. The name is not logged: people type passwords into its field.
         one, all_ = self._failures.add((network, user)), self._failures_in_all.add(network)
+        self._told(network, user)
         if one or all_:
             log.warning("too many failed logins from %s: it is told to wait for %.0f s", network or "a socket", WINDOW)
 

@@ -5,8 +5,10 @@ A worker without fellows has the same, and none of it costs anything: `alone()`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pyproxy.fellows.board import Board, Column
 from pyproxy.fellows.changes import Changes, OwnChanges, SharedChanges
@@ -15,6 +17,7 @@ from pyproxy.fellows.shares import Shares
 from pyproxy.fellows.turns import FreeTurns, SharedTurns, Turn, Turns
 
 __all__ = [
+    "KEY_BYTES",
     "Board",
     "Changes",
     "Column",
@@ -33,6 +36,9 @@ __all__ = [
 ]
 
 
+KEY_BYTES: Final = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What only a worker with fellows has."""
@@ -44,25 +50,27 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Fellows:
-    """`count`: how many workers there are, this one included."""
+    """`count`: how many workers there are, this one included. `key`: random bytes that they alone have."""
 
     count: int
     turns: Turns
     changes: Changes
+    key: bytes
     shared: Shared | None = None
 
 
 def alone() -> Fellows:
     """A worker that has no fellows."""
-    return Fellows(1, FreeTurns(), OwnChanges())
+    return Fellows(1, FreeTurns(), OwnChanges(), os.urandom(KEY_BYTES))
 
 
-def fellows(board: Board, index: int, turns: Path) -> Fellows:
+def fellows(board: Board, index: int, turns: Path, key: bytes) -> Fellows:
     """One of the workers that have this board and this file of turns. Raises StoreTrouble."""
     shared = SharedTurns(turns)
     return Fellows(
         board.count,
         shared,
         SharedChanges(board, index),
+        key,
         Shared(shared, Downloads(board, index), Shares(board, index)),
     )

@@ -134,6 +134,8 @@ class Child:
                 case messages.Gather():
                     self.counts = message.counts
                     self._heard(self, message)
+                case messages.LoginFailed():
+                    self._heard(self, message)
                 case messages.Failed():
                     self.why = message.why
                 case messages.Bye():

@@ -28,6 +28,7 @@ class Hello:
     count: int
     listener: int
     board: int
+    key: bytes
     log_format: Format
     log_level: Level
 
@@ -67,6 +68,18 @@ class Gathered:
 
     number: int
     counted: tuple[bytes, ...]
+
+
+# ---------------------------------------------------------------------- both ways
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """A guard has counted a failure, which those of the other workers are to count too. `user` is a keyed hash."""
+
+    guard: str
+    network: str
+    user: bytes
 
 
 # ---------------------------------------------------------------------- to the supervisor
@@ -115,8 +128,8 @@ class Bye:
     untidy: bool
 
 
-ToWorker: TypeAlias = Hello | Prepare | Commit | Abort | Stop | Count | Gathered
-ToSupervisor: TypeAlias = Ready | Prepared | Counted | Gather | Failed | Bye
+ToWorker: TypeAlias = Hello | Prepare | Commit | Abort | Stop | Count | Gathered | LoginFailed
+ToSupervisor: TypeAlias = Ready | Prepared | Counted | Gather | LoginFailed | Failed | Bye
 Message: TypeAlias = ToWorker | ToSupervisor
 
 

@@ -56,6 +56,7 @@ class Worker:
         self._gathering: dict[int, asyncio.Future[Sequence[bytes]]] = {}
         self._number = 0
         daemon.machinery.gather = self.gather
+        daemon.machinery.login_failed = self._tell_failure
 
     async def gather(self, counts: bytes) -> Sequence[bytes]:
         """This worker's counts, and those of all others."""
@@ -97,12 +98,17 @@ class Worker:
                 self.stop.set()
             case messages.Count():
                 self._channel.send(messages.Counted(await self._daemon.machinery.counts()))
+            case messages.LoginFailed():
+                self._daemon.current.site.heard_of_failure(message.guard, message.network, message.user)
             case messages.Gathered():
                 answer = self._gathering.get(message.number)
                 if answer is not None and not answer.done():
                     answer.set_result(message.counted)
             case _:
                 log.error("the supervisor said what nobody understands: %s", type(message).__name__)
+
+    def _tell_failure(self, guard: str, network: str, user: bytes) -> None:
+        self._channel.send(messages.LoginFailed(guard, network, user))
 
     async def _prepare(self, message: messages.Prepare) -> str | None:
         try:
@@ -155,7 +161,7 @@ async def work(channel_fd: int) -> int:
 
 async def _serve(hello: messages.Hello, channel: Channel) -> int:
     board = Board(hello.board, hello.count)
-    known = fellows(board, hello.index, hello.config.storage.path / "cache" / "turns")
+    known = fellows(board, hello.index, hello.config.storage.path / "cache" / "turns", hello.key)
     for fd in (hello.listener, hello.board):
         os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
     place = Place(socket.socket(fileno=hello.listener), known, first=hello.index == 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import threading
@@ -19,7 +20,7 @@ from pyproxy.binding import CannotListen
 from pyproxy.config import Config
 from pyproxy.counted import Counts, Family, pack, remains, united, unpack
 from pyproxy.errors import PyproxyError
-from pyproxy.fellows import Board, Column
+from pyproxy.fellows import KEY_BYTES, Board, Column
 from pyproxy.lists_folder import sweep
 from pyproxy.logs import Format, Level
 from pyproxy.reload import ConfigWatch
@@ -87,6 +88,7 @@ class Supervisor:
         self._log = (log_format, log_level)
         self._posts = [_Post(index) for index in range(config.server.workers)]
         self._dead = Counts([])
+        self._key = os.urandom(KEY_BYTES)
         self._reload_failures = 0
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
@@ -171,6 +173,7 @@ class Supervisor:
             count=len(self._posts),
             listener=self._listening.fileno(),
             board=self._board.fd,
+            key=self._key,
             log_format=log_format,
             log_level=log_level,
         )
@@ -250,6 +253,10 @@ class Supervisor:
                 log.info("worker %d (pid %d) is ready", child.index, child.pid)
                 if child.config is not self._config:
                     self._help(self._catch_up(child))
+            case messages.LoginFailed():
+                for post in self._posts:
+                    if post.child is not None and post.child is not child:
+                        post.child.send(message)
             case messages.Gather():
                 self._help(self._gather(child, message.number))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -15,8 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
+import bcrypt
 import pytest
 
+from pyproxy.auth.guard import FAILURES
 from tests.daemon import JSON, Answer, Project, a_wheel, noise, project
 from tests.fakes.faults import Drip, Flip, Gate, Hang, Status
 from tests.fakes.raw_client import connected
@@ -484,3 +487,24 @@ async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_r
             assert "Traceback" not in served.stderr
         assert temps_of(served.data) == ()
         assert whole > cycles
+
+
+async def test_logins__that_fail_at_any_worker__count_at_all(tmp_path: Path) -> None:
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    (tmp_path / "users").write_text(f"bob:{hashed}\n")
+    text = f"""
+        guards: {{staff: {{read: [bob], htpasswd: {tmp_path / "users"}}}}}
+        remotes: {{up: {{url: "http://127.0.0.1:9/simple/"}}}}
+        distributions: {{main: {{remote: up, content_guard: staff, default: true}}}}
+    """
+    async with daemon(tmp_path, text, *THREE) as served:
+
+        async def guess(number: int) -> int:
+            token = base64.b64encode(f"bob:guess {number}".encode()).decode()
+            answer = await served.ask("/pypi/main/simple/", Authorization=f"Basic {token}", Connection="close")
+            return answer.status
+
+        found = [await guess(number) for number in range(3 * FAILURES)]
+        # Each by itself would have let as many pass. A worker tells the others at once, but they may be asked before.
+        assert FAILURES <= found.count(401) < 2 * FAILURES
+        assert found[-FAILURES:] == [429] * FAILURES
