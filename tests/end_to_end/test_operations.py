@@ -446,6 +446,24 @@ async def test_reload__wrong_file__changes_nothing(up: RawUpstream, tmp_path: Pa
         assert (await served.page()).status == 200
 
 
+async def test_reload__prepared_and_thrown_away__changes_nothing(up: RawUpstream, tmp_path: Path) -> None:
+    project(up)
+    async with serving(tmp_path, one_remote(up)) as served:
+        assert (await served.page()).status == 200
+        daemon = served.daemon
+        site, watched = daemon.current.site, dict(daemon.machinery.collisions.names())
+        other = configured(tmp_path, one_remote(up, ttl="1h").replace("main", "other"))
+        prepared = daemon.prepared(other)
+        upstream = prepared.sources["up"].upstream
+        with mock.patch.object(upstream, "close", wraps=upstream.close) as closed:
+            await daemon.discard(prepared)
+
+        assert closed.call_count == 1
+        assert (daemon.current.site, daemon.machinery.collisions.names()) == (site, watched)
+        assert (await served.page()).status == 200
+        assert (await served.page(base="other")).status == 404
+
+
 async def test_reload__smaller_cache__is_reached(up: RawUpstream, tmp_path: Path) -> None:
     made = Project("alpha")
     for number in range(4):

@@ -143,7 +143,7 @@ class Process:
         process = self._process
         assert process is not None
         assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(3 * PATIENCE):  # several workers, on a busy machine, take as many times as long
             line = (await process.stdout.readline()).decode()
         self.out.append(line)
         found = _READY.match(line)

@@ -20,11 +20,12 @@ import bcrypt
 import pytest
 
 from pyproxy.auth.guard import FAILURES
+from pyproxy.storage.failpoints import NAMES, VARIABLE
 from tests.daemon import JSON, Answer, Project, a_wheel, noise, project
 from tests.fakes.faults import Drip, Flip, Gate, Hang, Status
 from tests.fakes.raw_client import connected
 from tests.fakes.raw_upstream import RawUpstream
-from tests.process.daemons import Process, all_right, daemon, in_order, one_remote, pyproxy, temps_of, until
+from tests.process.daemons import ROOT, Process, all_right, daemon, in_order, one_remote, pyproxy, temps_of, until
 
 MIB = 1 << 20
 NAME = "alpha-1.0.tar.gz"
@@ -365,7 +366,7 @@ async def test_worker__that_never_starts__ends_the_daemon_with_its_reason(tmp_pa
         (tmp_path / "sitecustomize.py").write_text(
             "import sys\nif '-m' in sys.orig_argv and 'pyproxy.workers' in sys.orig_argv: sys.exit('no worker today')\n"
         )
-        served.env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+        served.env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
         await served.spawn()
         assert await served.ended(within=20) == 1
         assert re.search(r"pyproxy: worker \d ended 5 times in a row before it was ready", served.stderr)
@@ -435,6 +436,45 @@ async def test_worker__killed__connections_of_others_never_notice(tmp_path: Path
                         assert (await client.ask(ask)).status == 200
 
 
+class Clients:
+    """They fetch one file after another, and note what was whole and wrong."""
+
+    def __init__(self, served: Process, files: Mapping[str, bytes]) -> None:
+        self.served = served
+        self.files = files
+        self.wrong: list[str] = []
+        self.whole = 0
+        self._over = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._one(seed)) for seed in range(8)]
+
+    async def _one(self, seed: int) -> None:
+        dice = random.Random(seed)
+        while not self._over.is_set():
+            name = dice.choice(list(self.files))
+            try:
+                answer = await self.served.file(name)
+            except (aiohttp.ClientError, ConnectionError):
+                await asyncio.sleep(0)
+                continue
+            if answer.whole and (answer.status != 200 or answer.body != self.files[name]):
+                self.wrong.append(f"{name}: {answer.status} {answer.reason}, {len(answer.body)} bytes")
+            self.whole += answer.whole
+
+    async def stop(self) -> None:
+        self._over.set()
+        await asyncio.gather(*self._tasks)
+
+
+def several(up: RawUpstream, dice: random.Random) -> Mapping[str, bytes]:
+    """Files of which some fit into the cache at once and not all, so that fills and evictions never cease."""
+    made = Project("alpha")
+    for number in range(12):
+        made.add(f"alpha-{number}.0.tar.gz", noise(dice.choice((1, 20_000, 300_000, 1_500_000, 4_000_000)), number))
+    made.publish(up)
+    up.script("*", Drip(step=65_536, pause=0.001), times=None)
+    return made.files
+
+
 @pytest.mark.timeout(3600)
 async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_right(
     tmp_path: Path, machine_environment: Mapping[str, str]
@@ -442,51 +482,83 @@ async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_r
     cycles = int(machine_environment.get(CYCLES, "6"))
     dice = random.Random(11)
     async with RawUpstream() as up:
-        made = Project("alpha")
-        for number in range(12):
-            made.add(f"alpha-{number}.0.tar.gz", noise(dice.choice((1, 20_000, 300_000, 1_500_000, 4_000_000)), number))
-        made.publish(up)
-        up.script("*", Drip(step=65_536, pause=0.001), times=None)
-        wrong: list[str] = []
-        whole = 0
-        async with daemon(tmp_path, one_remote(f"{up.url}simple/", size=f"{LIMIT}B"), *FOUR) as served:
-            over = asyncio.Event()
+        files = several(up, dice)
+        async with daemon(tmp_path, one_remote(f"{up.url}simple/", size=f"{LIMIT}B"), *THREE) as served:
             killed: set[int] = set()
-
-            async def client(seed: int) -> None:
-                nonlocal whole
-                chance = random.Random(seed)
-                while not over.is_set():
-                    name = chance.choice(list(made.files))
-                    try:
-                        answer = await served.file(name)
-                    except (aiohttp.ClientError, ConnectionError):
-                        await asyncio.sleep(0)
-                        continue
-                    if answer.whole and (answer.status != 200 or answer.body != made.files[name]):
-                        wrong.append(f"{name}: {answer.status} {answer.reason}, {len(answer.body)} bytes")
-                    whole += answer.whole
-
-            clients = [asyncio.create_task(client(seed)) for seed in range(8)]
+            clients = Clients(served, files)
             try:
                 for cycle in range(cycles):
                     victim = dice.choice(workers_of(served))
                     killed.add(victim)
                     os.kill(victim, signal.SIGKILL)
                     if cycle % 4:  # also while one starts, but not again and again
-                        await served.logged("is ready", times=4 + len(killed) - (cycle + 3) // 4)
+                        await served.logged("is ready", times=3 + len(killed) - (cycle + 3) // 4)
                     else:
-                        await until(lambda: len(set(workers_of(served)) - killed) == 4, "the worker is replaced")
+                        await until(lambda: len(set(workers_of(served)) - killed) == 3, "the worker is replaced")
                     await asyncio.sleep(dice.uniform(0.05, 0.4))
             finally:
-                over.set()
-                await asyncio.gather(*clients)
-            assert wrong == []
+                await clients.stop()
+            assert clients.wrong == []
             await in_order(served.data, limit=LIMIT)
             assert await served.stop() == 0
             assert "Traceback" not in served.stderr
         assert temps_of(served.data) == ()
-        assert whole > cycles
+        assert clients.whole > cycles
+
+
+_ARMING = """
+import os, random, sys
+if "pyproxy.workers" in sys.orig_argv:
+    dice = random.Random(os.getpid())
+    point = dice.choice({points!r})
+    passage = dice.randint(20, 40) if point in ("txn-open", "committed") else dice.randint(1, 3)
+    os.environ[{variable!r}] = f"{{point}}:kill@{{passage}}"
+"""
+
+
+@pytest.mark.timeout(3600)
+async def test_kill__workers_at_points_of_the_store__others_serve_and_the_account_is_right(
+    tmp_path: Path, machine_environment: Mapping[str, str]
+) -> None:
+    cycles = int(machine_environment.get(CYCLES, "6"))
+    (tmp_path / "sitecustomize.py").write_text(_ARMING.format(points=sorted(NAMES), variable=VARIABLE))
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    async with RawUpstream() as up:
+        files = several(up, random.Random(12))
+        text = one_remote(f"{up.url}simple/", size=f"{LIMIT}B")
+        async with daemon(tmp_path, text, *THREE, started=False, env=env) as served:
+            await served.start()
+            clients = Clients(served, files)
+            try:
+                for death in range(cycles):
+                    await served.logged("has ended, killed by SIGKILL", times=death + 1)
+            finally:
+                await clients.stop()
+            assert clients.wrong == []
+            await in_order(served.data, limit=LIMIT)
+            assert await served.stop() == 0
+            assert "Traceback" not in served.stderr
+        assert temps_of(served.data) == ()
+
+
+async def test_worker__that_stands_still__is_killed_and_replaced(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'serve' in sys.orig_argv:\n"
+        "    from pyproxy.workers import supervisor\n    supervisor.HUNG = 3.0\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    async with RawUpstream() as up:
+        project(up)
+        async with daemon(tmp_path, one_remote(f"{up.url}simple/"), *TWO, started=False, env=env) as served:
+            await served.start()
+            hung = workers_of(served)[0]
+            os.kill(hung, signal.SIGSTOP)
+            answers = [await served.page(Connection="close") for _ in range(10)]  # the other takes them all
+            assert {a.status for a in answers} == {200}
+            await served.logged("has not moved for 3 s")
+            await served.logged("is ready", times=3)
+            assert hung not in workers_of(served)
+            assert len(workers_of(served)) == 2
 
 
 async def test_logins__that_fail_at_any_worker__count_at_all(tmp_path: Path) -> None:
