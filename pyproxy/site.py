@@ -298,6 +298,11 @@ class Machinery:
         """What this process has counted."""
         return await asyncio.to_thread(self.metrics.counts, self.collisions.names)
 
+    def learned(self, project: ProjectName) -> None:
+        """More is known of a project's wheels than its page says: here, and at once in the other workers."""
+        self.news.tell(project)
+        self.fellows.changes.note()
+
     def retire(self, old: Site, gone: list[Source]) -> None:
         """Closes the sources that a reload replaced, once nothing uses them. To be told of every reload."""
         self._past.append(old)
@@ -595,7 +600,7 @@ def _source(config: RemoteConfig, request_timeout: float, machinery: Machinery, 
         executor=machinery.disk,
         joined=joined,
         turns=turns,
-        learned=machinery.news.tell,
+        learned=machinery.learned,
     )
     index = CachedIndex(
         upstream,
