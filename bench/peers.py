@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench.client import WrongAnswer, get
+from bench.client import get
 from bench.programs import Program, Unavailable
 from bench.servers import Server
 
@@ -150,6 +150,3 @@ def makers(upstream: str, hosted: Path) -> Mapping[str, Callable[[Path], Server]
         Pypiserver.name: lambda folder: Pypiserver(folder, upstream, hosted),
         SimpleRepository.name: lambda folder: SimpleRepository(folder, upstream),
     }
-
-
-__all__ = ["CACHE", "Devpi", "Proxpi", "Pypiserver", "SimpleRepository", "WrongAnswer", "installed", "makers"]

@@ -7,26 +7,69 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
-from bench import cores, plot, report, warm
-from bench.figures import Row
+from bench import cold, cores, footprint, growth, installs, plot, report, stall, warm
+from bench.client import WrongAnswer
+from bench.figures import Cell, Row, Verdict
+from bench.programs import Unavailable
 from bench.servers import CACHE, PYPROXY, STATIC
-from bench.stage import Options, Stage, bring_all, say, stage
+from bench.stage import Options, Stage, bring_all, say, several, stage
 
 PEERS: Final = ("devpi-server", "proxpi", "pypiserver", "simple-repository-server")
 HERE: Final = Path(__file__).parent
 
-Part = Callable[[Stage], Iterator[Row]]
+WORKERS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that are measured together, by their keys: they run if one of them is asked for."""
+
+    keys: tuple[str, ...]
+    rows: Callable[[Stage], Iterator[Row]]
 
 
 def _warm(on: Stage) -> Iterator[Row]:
-    yield from warm.measure(on, [row for row in warm.ROWS if wanted(on.options, row.key)], warm.names(on))
+    asked = [row for row in warm.ROWS if wanted(on.options, row.key)]
+    yield from warm.measure(on, asked, warm.names(on), on.peers)
 
 
-PARTS: Final[Sequence[Part]] = (_warm,)
+def _several(on: Stage) -> Iterator[Row]:
+    """Rows with several workers, which are there for these alone."""
+    servers = several(on, WORKERS)
+    asked = [row for row in warm.with_workers(warm.ROWS, WORKERS) if wanted(on.options, row.key)]
+    names = (f"{PYPROXY} x{WORKERS}", f"{STATIC} x{WORKERS}")
+    yield from warm.measure(on, asked, names, ())
+    for name in names:
+        on.servers.pop(name, None)
+    if any(wanted(on.options, key) for key in ("herd-fetches", "herd-time")):
+        yield from cold.herd(on, {name: server for name, server in servers.items() if name.startswith(PYPROXY)})
+    for server in servers.values():
+        server.program.stop()
+
+
+def _installs(on: Stage) -> Iterator[Row]:
+    for row in installs.ROWS:
+        if wanted(on.options, row.key):
+            yield from installs.measure(on, row)
+
+
+_PARTS: Final[Sequence[Part]] = (
+    Part(tuple(row.key for row in warm.ROWS), _warm),
+    Part(("cold-p12", "cold-p300", "cold-p3000"), cold.pages),
+    Part(("cold-burst",), cold.burst),
+    Part(("cold-100m", "cold-100m-first"), cold.large),
+    Part((*(row.key for row in warm.with_workers(warm.ROWS, WORKERS)), "herd-fetches", "herd-time"), _several),
+    Part(tuple(row.key for row in installs.ROWS), _installs),
+    Part(("memory-end",), footprint.at_the_end),
+    Part(("start", "memory-rest"), footprint.at_rest),
+    Part(("stall",), stall.measure),
+    Part(("growth-rate", "growth-memory"), growth.measure),
+)
 
 
 def wanted(options: Options, key: str) -> bool:
@@ -35,16 +78,27 @@ def wanted(options: Options, key: str) -> bool:
 
 def measured(options: Options, folder: Path) -> tuple[list[Row], dict[str, str]]:
     """All rows asked for, and why which server has no figure."""
-    with stage(options, folder) as on:
+    with stage(options, folder, cold.offered) as on:
         bring_all(on)
-        rows = [row for part in PARTS for row in part(on)]
+        parts = [part for part in _PARTS if any(wanted(options, key) for key in part.keys)]
+        rows = [row for part in parts for row in _rows(on, part)]
         return rows, on.absent
+
+
+def _rows(on: Stage, part: Part) -> list[Row]:
+    """The rows of a part; where it broke off, rows that say so: the others are measured all the same."""
+    try:
+        return list(part.rows(on))
+    except (WrongAnswer, Unavailable) as exc:
+        say(f"failed: {exc}")
+        keys = [key for key in part.keys if wanted(on.options, key)]
+        return [Row(key, key, "", {PYPROXY: Cell(why=str(exc))}, (Verdict("failed", None, met=False),)) for key in keys]
 
 
 def _options() -> tuple[Options, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how often each server is measured (5)")
-    parser.add_argument("--seconds", type=float, help="how long in one round (1)")
+    parser.add_argument("--seconds", type=float, help="how long in one round (0.8)")
     parser.add_argument("--quick", action="store_true", help="every part once, tiny, without peers: does it run?")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="ROW", help="rows by key; * and ? match")
     parser.add_argument("--peers", nargs="+", metavar="NAME", help=f"all, none, or of {', '.join(PEERS)}")
@@ -57,7 +111,7 @@ def _options() -> tuple[Options, argparse.Namespace]:
     if unknown := set(peers) - set(PEERS):
         parser.error(f"no such peer: {', '.join(unknown)}")
     rounds = asked.rounds or (1 if asked.quick else 5)
-    seconds = asked.seconds or (0.1 if asked.quick else 1.0)
+    seconds = asked.seconds or (0.2 if asked.quick else 0.8)
     return Options(rounds, seconds, quick=asked.quick, only=tuple(asked.only), peers=peers), asked
 
 

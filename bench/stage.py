@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,15 +76,16 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def stage(options: Options, folder: Path, *, extra: Sequence[catalogue.Page] = ()) -> Iterator[Stage]:
-    """The upstream alone. Ends whatever was started within."""
+def stage(options: Options, folder: Path, offered: Callable[[Path, Options], list[catalogue.Page]]) -> Iterator[Stage]:
+    """The upstream alone, with what `offered` lays down beside its own. Ends whatever was started within."""
     files = folder / "upstream"
     files.mkdir(parents=True)
     say("making packages")
     sizes = QUICK_SIZES if options.quick else SIZES
     pages = [catalogue.write_sized(files, name, size) for name, size in sizes.items()]
-    pages += catalogue.write_graph(files, 15 if options.quick else 150)
-    upstream.save(files, [*pages, *extra])
+    pages += catalogue.write_graph(files, 6 if options.quick else 150)
+    pages += offered(files, options)
+    upstream.save(files, pages)
     with ExitStack() as stack:
         program = Program(folder / "upstream-run", cpus=cores.CLIENT)
         stack.callback(program.stop)
@@ -114,12 +115,14 @@ def bring(on: Stage, server: Server) -> None:
 
 def bring_all(on: Stage) -> None:
     """pyproxy, warm; nginx with what pyproxy then serves; and the peers."""
-    projects = [*WARM_PAGES, *(page.name for page in on.pages)]
+    projects = [*WARM_PAGES, *SIZES, *(page.name for page in on.pages if page.name.startswith("graph-"))]
     ours = Pyproxy(on.folder / "pyproxy", on.index)
     bring(on, ours)
     if PYPROXY not in on.servers:
         raise Unavailable(on.absent[PYPROXY])
-    bring_static(on, ours, NginxStatic(on.folder / "nginx-static"), projects)
+    static = NginxStatic(on.folder / "nginx-static")
+    fill_static(on, ours, static, projects)
+    bring(on, static)
     bring(on, NginxCache(on.folder / "nginx-cache", on.index))
     hosted = _hosted(on)
     for name, make in makers(on.index, hosted).items():
@@ -129,13 +132,23 @@ def bring_all(on: Stage) -> None:
             on.absent[name] = "not asked for"
 
 
-def bring_static(on: Stage, ours: Pyproxy, static: NginxStatic, projects: Sequence[str]) -> None:
+def fill_static(on: Stage, ours: Pyproxy, static: NginxStatic, projects: Sequence[str]) -> None:
     for name in SIZES:
         page = warmed(ours, name)
         (link,) = page.links().values()
         static.like_files(get(link))
     static.copy(ours, projects, on.files)
-    bring(on, static)
+
+
+def several(on: Stage, workers: int) -> dict[str, Server]:
+    """Both pyproxy and nginx with so many workers, on all cores; neither where pyproxy cannot come."""
+    ours = Pyproxy(on.folder / "pyproxy-several", on.index, workers=workers, cpus=cores.ALL)
+    static = NginxStatic(on.folder / "nginx-several", workers=workers, cpus=cores.ALL)
+    bring(on, ours)
+    if ours.name in on.servers:
+        fill_static(on, ours, static, [*WARM_PAGES, *SIZES])
+        bring(on, static)
+    return {server.name: server for server in (ours, static) if server.name in on.servers}
 
 
 def _hosted(on: Stage) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from bench.catalogue import HTML, JSON
@@ -17,8 +17,8 @@ from bench.stage import KB50, MB5, MB100, Stage, say
 
 OK: Final = 200
 NOT_MODIFIED: Final = 304
-PEER_SECONDS: Final = 0.5
-"""A peer is at least five times slower: half the time tells it as well."""
+PEER_SECONDS: Final = 0.4
+"""What nothing is held against to a few per cent needs no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,10 @@ def _pages() -> Iterator[Warm]:
         short = page.partition("-")[0]
         yield Warm(f"warm-{short}-json", f"page of {title}, JSON", page, cost=cost)
         yield Warm(f"warm-{short}-json-gzip", f"page of {title}, JSON, gzip", page, gzip=True, cost=cost)
-        yield Warm(f"warm-{short}-html", f"page of {title}, HTML", page, accept=HTML, cost=cost)
-        yield Warm(f"warm-{short}-html-gzip", f"page of {title}, HTML, gzip", page, accept=HTML, gzip=True, cost=cost)
+        if cost is not None:
+            yield Warm(
+                f"warm-{short}-html-gzip", f"page of {title}, HTML, gzip", page, accept=HTML, gzip=True, cost=cost
+            )
 
 
 ROWS: Final = (
@@ -127,7 +129,7 @@ def _file_target(on: Stage, server: Server, row: Warm) -> _Target:
     return _checked(answer, headers)
 
 
-def measure(on: Stage, rows: Sequence[Warm], names: Sequence[str]) -> Iterator[Row]:
+def measure(on: Stage, rows: Sequence[Warm], names: Sequence[str], peers: Sequence[str]) -> Iterator[Row]:
     """Each round loads each server with each row once, so that whatever else the machine does hits all alike."""
     tallies = {row.key: Tally() for row in rows}
     targets = {row.key: _targets(on, row, names, tallies[row.key]) for row in rows}
@@ -138,7 +140,7 @@ def measure(on: Stage, rows: Sequence[Warm], names: Sequence[str]) -> Iterator[R
             for name in order[number % 2 :] + order[: number % 2]:
                 _load(on, row, name, targets[row.key], tallies[row.key])
     for row in rows:
-        yield judged(row, tallies[row.key].cells(), names, on.peers)
+        yield judged(row, tallies[row.key].cells(), names, peers)
 
 
 def _targets(on: Stage, row: Warm, names: Sequence[str], tally: Tally) -> dict[str, _Target]:
@@ -156,7 +158,7 @@ def _targets(on: Stage, row: Warm, names: Sequence[str], tally: Tally) -> dict[s
 
 def _load(on: Stage, row: Warm, name: str, targets: dict[str, _Target], tally: Tally) -> None:
     asked, program = targets[name], on.servers[name].program
-    seconds = min(on.options.seconds, PEER_SECONDS) if name in on.peers else on.options.seconds
+    seconds = min(on.options.seconds, PEER_SECONDS) if name in (*on.peers, CACHE) else on.options.seconds
     slow = name in on.peers and asked.took * row.connections > seconds
     program.settle()
     before = program.cpu()
@@ -196,7 +198,8 @@ def judged(row: Warm, cells: dict[str, Cell], names: Sequence[str], peers: Seque
         verdicts.append(at_most(f"CPU ≤ {row.per_gigabyte:g} s/GB", ours.cost, row.per_gigabyte))
     if peers:
         verdicts.append(_against_peers(row, cells, ours, peers))
-    return Row(row.key, row.title, row.unit, cells, tuple(verdicts))
+    shown = {PYPROXY: ours, STATIC: static, **{n: cell for n, cell in cells.items() if n not in names[:2]}}
+    return Row(row.key, row.title, row.unit, shown, tuple(verdicts))
 
 
 def _against_peers(row: Warm, cells: dict[str, Cell], ours: Cell, peers: Sequence[str]) -> Verdict:
@@ -206,6 +209,18 @@ def _against_peers(row: Warm, cells: dict[str, Cell], ours: Cell, peers: Sequenc
         return Verdict(f"{text} (none does it)", None, ours.median is not None or None)
     fastest = max(rates, key=lambda name: rates[name])
     return at_least(f"{text} ({fastest})", ratio(ours.values, cells[fastest].values), row.peers)
+
+
+SEVERAL: Final = ("warm-p12-json-gzip", "warm-p300-json-gzip", "warm-50k", "warm-5m")
+"""The rows that are measured with several workers too."""
+
+
+def with_workers(rows: Sequence[Warm], workers: int) -> list[Warm]:
+    return [
+        replace(row, key=f"x{workers}-{row.key}", title=f"{workers} workers: {row.title}")
+        for row in rows
+        if row.key in SEVERAL
+    ]
 
 
 def names(on: Stage) -> list[str]:
