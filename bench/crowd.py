@@ -8,6 +8,7 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,7 +61,9 @@ class _Client:
         return self.length is not None and self.nbytes >= self.length
 
     def got(self) -> Got:
-        return Got(int(self.head[9:12] or 0), self.nbytes, self.digest.hexdigest(), self.first, time.monotonic())
+        if not self.head.startswith(b"HTTP/1."):
+            raise WrongAnswer(f"no answer: {self.head[:80]!r}")
+        return Got(int(self.head[9:12]), self.nbytes, self.digest.hexdigest(), self.first, time.monotonic())
 
 
 def crowd(
@@ -77,9 +80,11 @@ def _crowd(urls: Sequence[str], accept: str, asked: Callable[[], None] | None) -
     buffer = memoryview(bytearray(_READ))
     found: list[Got] = []
     ends = time.monotonic() + PATIENCE
-    with selectors.DefaultSelector() as selector:
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         for url in urls:
-            selector.register(sock := _asking(url, accept), selectors.EVENT_READ, _Client(sock))
+            sock = stack.enter_context(_asking(url, accept))
+            selector.register(sock, selectors.EVENT_READ, _Client(sock))
         if asked is not None:
             asked()
         began = time.monotonic()
@@ -92,11 +97,8 @@ def _crowd(urls: Sequence[str], accept: str, asked: Callable[[], None] | None) -
                     selector.unregister(client.sock)
                     client.sock.close()
                     found.append(client.got())
-        late = [key.data.sock for key in selector.get_map().values()]
-    for sock in late:
-        sock.close()
-    if late:
-        raise WrongAnswer(f"{len(late)} of {len(urls)} clients had no answer after {PATIENCE:.0f} s")
+        if late := len(selector.get_map()):
+            raise WrongAnswer(f"{late} of {len(urls)} clients had no answer after {PATIENCE:.0f} s")
     return began, found
 
 
@@ -104,5 +106,5 @@ def _asking(url: str, accept: str) -> socket.socket:
     parts = urllib.parse.urlsplit(url)
     sock = socket.create_connection((parts.hostname, parts.port or 80), timeout=PATIENCE)
     fields = f"Host: {parts.netloc}\r\nAccept: {accept}\r\nAccept-Encoding: identity\r\nConnection: close\r\n"
-    sock.sendall(f"GET {parts.path} HTTP/1.1\r\n{fields}\r\n".encode())
+    sock.sendall(f"GET {parts.path or '/'} HTTP/1.1\r\n{fields}\r\n".encode())
     return sock

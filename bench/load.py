@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from bench.client import WrongAnswer, get
 
 WRK: Final = shutil.which("wrk")
 _LONGEST: Final = 60
-_ANSWER_HEAD: Final = 4096
+_ANSWER_HEAD: Final = 2048
 _READ: Final = 1 << 20
 _PATIENCE: Final = 30.0
 
@@ -89,8 +90,8 @@ def load(
         flow = _own(url, headers, connections, seconds, paths)
     mean = flow.nbytes / max(flow.requests, 1)
     # What was under way at the end has come in part: at most one answer a connection.
-    slack = _ANSWER_HEAD + (length + _ANSWER_HEAD) * connections / max(flow.requests, 1)
-    if not flow.requests or not length - slack <= mean <= length + slack:
+    most = (length + _ANSWER_HEAD) * (1 + connections / max(flow.requests, 1))
+    if not flow.requests or not length <= mean <= most:
         raise WrongAnswer(f"{flow.requests} answers of {mean:.0f} bytes, where {length} are right")
     return flow
 
@@ -154,9 +155,10 @@ def _own(url: str, headers: Mapping[str, str], connections: int, seconds: float,
     requests = [f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode() for path in paths or (parts.path,)]
     buffer = memoryview(bytearray(_READ))
     count = nbytes = 0
-    with selectors.DefaultSelector() as selector:
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         for at in range(connections):
-            sock = socket.create_connection((parts.hostname, parts.port or 80), timeout=30)
+            sock = stack.enter_context(socket.create_connection((parts.hostname, parts.port or 80), timeout=_PATIENCE))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.sendall(requests[at % len(requests)])
             selector.register(sock, selectors.EVENT_READ, _Connection(sock))
@@ -171,8 +173,6 @@ def _own(url: str, headers: Mapping[str, str], connections: int, seconds: float,
                 if _taken(one, buffer[:got]):
                     count += 1
                     one.sock.sendall(requests[count % len(requests)])
-        for key in list(selector.get_map().values()):
-            key.data.sock.close()
     return Flow(count, nbytes, now - began)
 
 
