@@ -28,7 +28,7 @@ class Watched:
     """A distribution that merges a repository (`version` None: its latest) with remotes, `merge: ahead`.
 
     `remotes` are their names with the origins that their stored pages and lists must be of; `private` tells which names
-    are never asked of them.
+    are never asked of them, `admits` whether the filters let a remote's project of this name in.
     """
 
     name: str
@@ -36,6 +36,10 @@ class Watched:
     version: int | None
     remotes: Mapping[str, str]
     private: Callable[[ProjectName], bool]
+    admits: Callable[[str, ProjectName], bool]
+
+    def may_collide(self, remote: str, project: ProjectName) -> bool:
+        return not self.private(project) and self.admits(remote, project)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,9 @@ class Known:
 
     def names(self, watched: Watched, projects: Collection[ProjectName]) -> dict[ProjectName, str]:
         """Those of the projects that are on a remote, with the first one's name. Blocking. Raises StoreTrouble."""
-        asked = [project for project in projects if not watched.private(project)]
         found: dict[ProjectName, str] = {}
         for remote, origin in watched.remotes.items():
+            asked = [project for project in projects if watched.may_collide(remote, project)]
             for project in asked:
                 head = self.records.page_head(remote, project)
                 if head is not None and head.url == origin:
@@ -101,7 +105,12 @@ class Collisions:
             self._seen = {one.name: _Seen(one) for one in distributions}
             for name, seen in self._seen.items():
                 if name in before:  # what was told once is not told again
-                    seen.names = {p for p in before[name].names if not seen.watched.private(p)}
+                    watched = seen.watched
+                    seen.names = {
+                        project
+                        for project in before[name].names
+                        if any(watched.may_collide(remote, project) for remote in watched.remotes)
+                    }
 
     def met(self, name: str, project: ProjectName) -> None:
         """A page was made of local files and a remote's."""

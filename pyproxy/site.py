@@ -525,7 +525,15 @@ def watched_of(config: Config) -> Iterator[Watched]:
                 version=distribution.repository_version,
                 remotes={name: origin_of(config.remotes[name]) for name in distribution.remotes},
                 private=_private(distribution.private),
+                admits=_admits(config, distribution),
             )
+
+
+def _admits(config: Config, distribution: DistributionConfig) -> Callable[[str, ProjectName], bool]:
+    """Whether the filters of a remote, and those of the distribution, let a project of this name in."""
+    own = policy_of(distribution.filters)
+    policies = {name: policy_of(config.remotes[name].filters) for name in distribution.remotes}
+    return lambda remote, project: policies[remote].refuses(project) is None and own.refuses(project) is None
 
 
 def _private(globs: tuple[str, ...]) -> Callable[[ProjectName], bool]:

@@ -23,7 +23,7 @@ from pyproxy.storage.examined_files import examined_file
 from pyproxy.storage.repository import NewFile
 from pyproxy.upload.agreement import SUBMIT, action_of, check_digests, check_form, check_protocol
 from pyproxy.upload.attestations import provenance
-from pyproxy.upload.examine import Examined, examine
+from pyproxy.upload.examine import examine
 from pyproxy.upload.form import Form
 from pyproxy.upload.refusal import UploadRefused
 
@@ -79,25 +79,22 @@ async def _taken(exchange: Exchange, distribution: Distribution, repository: str
             return False  # old clients register a project first, and expect to be told that it is done
         check_protocol(form)
         check_digests(form, form.digests)
-        examined = await asyncio.get_running_loop().run_in_executor(
-            machinery.examinations, _examined, temp, form.filename
-        )
-        check_form(form, examined, form.digests)
-        outcome = await machinery.repositories.add(repository, [_new_file(temp, form, examined)])
+        loop = asyncio.get_running_loop()
+        new = await loop.run_in_executor(machinery.examinations, _new_file, temp, form)
+        outcome = await machinery.repositories.add(repository, [new])
     finally:
         temp.discard()  # nothing is left to discard once it is added
     if outcome.added:
-        machinery.collisions.added(distribution.name, examined.project)
+        machinery.collisions.added(distribution.name, new.file.project)
     return bool(outcome.added)
 
 
-def _examined(temp: Temp, filename: str) -> Examined:
-    with os.fdopen(os.dup(temp.fd), "rb") as archive:
-        return examine(archive, filename)
-
-
-def _new_file(temp: Temp, form: Form, examined: Examined) -> NewFile:
+def _new_file(temp: Temp, form: Form) -> NewFile:
+    """The file, examined and held against its form. Blocking. Raises UploadRefused."""
     digests = form.digests
+    with os.fdopen(os.dup(temp.fd), "rb") as archive:
+        examined = examine(archive, form.filename)
+    check_form(form, examined, digests)
     attestations = form.one("attestations")
     documents = None
     if attestations is not None:

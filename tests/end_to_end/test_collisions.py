@@ -140,6 +140,21 @@ async def test_private_and_shadowed__do_not_count(up: RawUpstream, tmp_path: Pat
         assert await checked(tmp_path) == []
 
 
+@pytest.mark.parametrize("keys", ["excludes: [alpha]", 'includes: ["beta"]', 'block: ["alpha"]'])
+async def test_name_that_no_filter_admits__does_not_count(up: RawUpstream, tmp_path: Path, keys: str) -> None:
+    project(up)
+    async with serving(tmp_path, local(up)) as served:
+        await give(served)
+        await served.page()
+        await served.settled()
+        assert count(served) == 1
+    filtered = local(up).replace("simple/'}", f"simple/', {keys}}}")
+    async with serving(tmp_path, filtered) as served:
+        await served.page()
+        assert count(served) == 0
+        assert await checked(tmp_path) == []
+
+
 async def test_check__says_where_and_asks_nobody(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     async with serving(tmp_path, local(up, merge="ahead")) as served:
