@@ -23,8 +23,10 @@ from pyproxy import __version__, progress, reload, repo_commands, wanted
 from pyproxy.auth import new_token
 from pyproxy.config import Config, Flags, describe, find, load, warnings
 from pyproxy.config.values import Wrong, some_duration
-from pyproxy.errors import ConfigError, PyproxyError
+from pyproxy.errors import BadName, BadRequirement, ConfigError, PyproxyError
 from pyproxy.logs import Format, Level, setup, shutdown
+from pyproxy.model import as_project
+from pyproxy.selection import as_selector
 from pyproxy.storage import store as storage
 from pyproxy.storage.rebuild import rebuild_local
 from pyproxy.storage.repository import open_local
@@ -202,9 +204,7 @@ def warm(
             _say(mistake)
         sys.exit(WRONG)
     config = asked.loaded()
-    if distribution not in config.distributions:
-        there = ", ".join(config.distributions)
-        raise click.BadParameter(f"no distribution is called {distribution}; there are: {there}", param_hint="DIST")
+    _there(config, distribution)
     from pyproxy import warming  # heavy: aiohttp and the index; other commands do without
 
     def watch(now: Callable[[], progress.Progress]) -> AbstractAsyncContextManager[None]:
@@ -231,6 +231,45 @@ def _as_pythons(given: tuple[str, ...]) -> tuple[str | None, ...]:
             raise click.BadParameter(f"not a version of Python, such as 3.12: {python}")
     # None: the newest that any Python takes, for whoever is not as old as this one.
     return given or (None, platform.python_version())
+
+
+@cli.command()
+@click.argument("distribution", metavar="DIST")
+@click.argument("requirement", metavar="REQ")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@command
+def explain(asked: Asked, *, distribution: str, requirement: str, as_json: bool) -> None:
+    """Tell of every file of a project whether it is shown or hidden, and which line of the configuration decides.
+
+    Filters, merge rules, the order of remotes and guards. Works beside the running daemon and without it.
+    """
+    try:
+        meant = as_selector(requirement)
+        project = as_project(meant.names)
+    except (BadRequirement, BadName):
+        raise click.BadParameter("must be a project's name, and after it versions", param_hint="REQ") from None
+    config = asked.loaded()
+    _there(config, distribution)
+    from pyproxy import explaining  # heavy: aiohttp and the index; other commands do without
+    from pyproxy.beside import beside  # heavy: as above
+
+    async def run() -> explaining.Explanation:
+        async with beside(config) as site:
+            of = next(one for one in site.distributions.values() if one.name == distribution)
+            return await explaining.explain(site, of, project)
+
+    found = explaining.of_versions(asyncio.run(run()), meant)
+    if as_json:
+        click.echo(msgspec.json.encode(explaining.as_object(found)))
+    else:
+        click.echo("\n".join(explaining.as_text(found)))
+
+
+def _there(config: Config, distribution: str) -> None:
+    """Ends the command where no distribution is called so."""
+    if distribution not in config.distributions:
+        there = ", ".join(config.distributions)
+        raise click.BadParameter(f"no distribution is called {distribution}; there are: {there}", param_hint="DIST")
 
 
 _ANSWERS = {"simple": "pages", "file": "files", "json": "JSON API answers"}

@@ -77,12 +77,32 @@ RETIRE_LIMIT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteLayer:
+    """A remote as one distribution has it: all of it, and that less what its filters hide, where it has any."""
+
+    name: str
+    index: Index
+    filtered: FilteredIndex | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What the index of a distribution is made of, for who explains it. `filtered` is the outermost."""
+
+    remotes: tuple[RemoteLayer, ...]
+    local: LocalIndex | None
+    private: Callable[[ProjectName], bool]
+    index: Index
+    filtered: FilteredIndex | None
+
+
+@dataclass(frozen=True, slots=True)
 class Distribution:
     """A named index at its base path."""
 
     name: str
     base_path: str
-    index: Index
+    layers: Layers
     remotes: tuple[str, ...]
     labels: Mapping[str, str]
     hidden: bool
@@ -94,6 +114,11 @@ class Distribution:
     merge: Merge = "ahead"
     guard: Guard | None = None
     guard_name: str | None = None
+
+    @property
+    def index(self) -> Index:
+        """What answers its questions."""
+        return self.layers.index
 
     @property
     def always_asks(self) -> bool:
@@ -163,6 +188,8 @@ class Site:
     lists: ListRenderings
     machinery: Machinery
     guards: Mapping[str, tuple[GuardConfig, Guard]] = field(default_factory=dict)
+    where: Callable[[str], str] = str
+    """FILE:LINE of a key of the configuration."""
     max_upload_size: int = 1 << 30
     users: int = 0
     """Requests that are being answered from it. Written by the app."""
@@ -372,7 +399,7 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
     machinery.tokens = frozenset(digest for guard in config.guards.values() for digest in guard.tokens.values())
     guards = {name: (guard, _guard(guard, machinery, old)) for name, guard in config.guards.items()}
     distributions = {
-        d.base_path: _distribution(d, _index(d, config.remotes, sources, machinery, MadePages()), guards)
+        d.base_path: _distribution(d, _layers(d, config.remotes, sources, machinery, MadePages()), guards)
         for d in config.distributions.values()
     }
     machinery.collisions.watch(watched_of(config))
@@ -389,6 +416,7 @@ def build(config: Config, machinery: Machinery, old: Site | None = None) -> Site
         lists=old.lists if old is not None else ListRenderings(machinery.lists_folder, machinery.fellows.turns),
         machinery=machinery,
         guards=guards,
+        where=config.where,
         max_upload_size=config.server.max_upload_size,
     )
 
@@ -400,13 +428,13 @@ def replaced(old: Site, new: Site) -> list[Source]:
 
 
 def _distribution(
-    config: DistributionConfig, index: Index, guards: Mapping[str, tuple[GuardConfig, Guard]]
+    config: DistributionConfig, layers: Layers, guards: Mapping[str, tuple[GuardConfig, Guard]]
 ) -> Distribution:
     guard = guards[config.content_guard][1] if config.content_guard is not None else None
     return Distribution(
         config.name,
         config.base_path,
-        index,
+        layers,
         config.remotes,
         config.labels,
         hidden=config.hidden,
@@ -434,11 +462,11 @@ def _as_of(  # noqa: PLR0917 - the first four are bound where the site is built
     if now.repository is not None and instant < time.time():
         then = machinery.repositories.at(now.repository, instant)
         pinned = then if pinned is None else min(then, pinned)
-    index = _index(config.distributions[now.name], config.remotes, sources, machinery, made, instant=instant)
-    return replace(now, base_path=base_path, index=index, pinned=pinned, allow_uploads=False, default=False)
+    layers = _layers(config.distributions[now.name], config.remotes, sources, machinery, made, instant=instant)
+    return replace(now, base_path=base_path, layers=layers, pinned=pinned, allow_uploads=False, default=False)
 
 
-def _index(
+def _layers(
     config: DistributionConfig,
     remotes: Mapping[str, RemoteConfig],
     sources: Mapping[str, Source],
@@ -446,23 +474,28 @@ def _index(
     made: MadePages,
     *,
     instant: float | None = None,
-) -> Index:
+) -> Layers:
     """All that a distribution has, less what its filters hide. `instant`: all of it as it stood then."""
     filtered = partial(_filtered, distribution=config.name, machinery=machinery)
-    behind: list[tuple[str, Index]] = []
+    behind: list[RemoteLayer] = []
     for name in config.remotes:
         filters = remotes[name].filters
         timed = filters.needs_upload_times or config.filters.needs_upload_times
         remote = _remote(sources[name], made, instant, timed=timed)
-        behind.append((name, filtered(remote, filters, f"remote {name}")))
-    whole = _merged(config, behind, machinery, made, instant)
-    return filtered(whole, config.filters, f"distribution {config.name}")
+        behind.append(RemoteLayer(name, remote, filtered(remote, filters, f"remote {name}")))
+    local = None if config.repository is None else _local(config, config.repository, machinery, instant)
+    private = _private(config.private)
+    whole = _merged(config, behind, local, private=private, machinery=machinery, made=made, now=instant is None)
+    own = filtered(whole, config.filters, f"distribution {config.name}")
+    return Layers(tuple(behind), local, private, own or whole, own)
 
 
-def _filtered(inner: Index, filters: FilterConfig, place: str, *, distribution: str, machinery: Machinery) -> Index:
-    """What the filters at this place of the configuration leave of an index, for one distribution."""
+def _filtered(
+    inner: Index, filters: FilterConfig, place: str, *, distribution: str, machinery: Machinery
+) -> FilteredIndex | None:
+    """What the filters at this place of the configuration leave of an index, for one distribution; None: all of it."""
     if filters == _ALL:
-        return inner
+        return None
     counter = machinery.metrics.hidden_files
 
     def hidden(key: str, count: int) -> None:
@@ -471,29 +504,34 @@ def _filtered(inner: Index, filters: FilterConfig, place: str, *, distribution: 
     return FilteredIndex(inner, policy_of(filters), place=place, executor=machinery.work, hidden=hidden)
 
 
-def _merged(
-    config: DistributionConfig,
-    remotes: list[tuple[str, Index]],
-    machinery: Machinery,
-    made: MadePages,
-    instant: float | None,
-) -> Index:
-    """Local content ahead of the remotes, where a distribution has both."""
-    remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
-    private = _private(config.private)
-    if config.repository is None:
-        return PrivateIndex(remote, private) if config.private else remote
-    local = LocalIndex(
+def _local(config: DistributionConfig, repository: str, machinery: Machinery, instant: float | None) -> LocalIndex:
+    return LocalIndex(
         machinery.repositories,
-        repository=config.repository,
+        repository=repository,
         version=config.repository_version,
         instant=instant,
         lists=machinery.lists_folder,
         executor=machinery.work,
     )
+
+
+def _merged(
+    config: DistributionConfig,
+    layers: list[RemoteLayer],
+    local: LocalIndex | None,
+    *,
+    private: Callable[[ProjectName], bool],
+    machinery: Machinery,
+    made: MadePages,
+    now: bool,
+) -> Index:
+    """Local content ahead of the remotes, where a distribution has both."""
+    remotes = [(layer.name, layer.filtered or layer.index) for layer in layers]
+    remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
+    if local is None:
+        return PrivateIndex(remote, private) if config.private else remote
     if not remotes:
         return local
-    now = instant is None
     return MergedIndex(
         local,
         remote,

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.parser import HeaderParser
 from fnmatch import fnmatchcase
@@ -19,15 +17,12 @@ from typing import Any, Final
 import msgspec
 from packaging.version import Version
 
+from pyproxy.beside import beside
 from pyproxy.config import Config
 from pyproxy.errors import FileUnknown, NotCached, PyproxyError, StoreTrouble
 from pyproxy.index.protocol import FileRef, Index, OfferedFile
-from pyproxy.metrics import Metrics
 from pyproxy.model import File, ProjectName, ProjectPage
 from pyproxy.progress import Progress
-from pyproxy.site import Machinery, Site, build
-from pyproxy.storage.repository import open_local
-from pyproxy.storage.store import open_store
 from pyproxy.units import as_size
 from pyproxy.wanted import Ask, Named, Python, Release, Wishes, chosen, dependencies, fits, named_on
 
@@ -67,33 +62,12 @@ async def warm(
 
     Never stops at what fails.
     """
-    async with _site(config) as site:
+    async with beside(config, threads=AT_ONCE) as site:
         distribution = next(one for one in site.distributions.values() if one.name == name)
         warming = _Warming(config, distribution.index, set(distribution.remotes), only, pythons, deps=deps)
         async with watch(warming.progress):
             await warming.run(wishes)
         return warming.outcome
-
-
-@asynccontextmanager
-async def _site(config: Config) -> AsyncIterator[Site]:
-    """The site of this configuration, which nobody is served from, beside a running daemon or alone."""
-    limit = config.storage.max_cache_size
-    with ThreadPoolExecutor(2, "work") as work, ThreadPoolExecutor(AT_ONCE, "disk") as disk:
-        store = open_store(config.storage.path, limit=limit, exclusive=False)
-        try:
-            repositories = open_local(config.storage.path, exclusive=False)
-            try:
-                machinery = Machinery(store, repositories, Metrics(), work=work, disk=disk)
-                site = build(config, machinery)
-                try:
-                    yield site
-                finally:
-                    await machinery.close(site)
-            finally:
-                await asyncio.to_thread(repositories.close)
-        finally:
-            await asyncio.to_thread(store.close)
 
 
 class _Warming:

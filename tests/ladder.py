@@ -21,6 +21,7 @@ RUNGS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("repeats",),
     ("wire", "reload", "handlers"),
+    ("explaining", "beside"),
     ("site",),
     (
         "index.*",

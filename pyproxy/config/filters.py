@@ -131,7 +131,7 @@ def _of_file(path: Path, files: Files) -> list[BlockEntry]:
         if not text:
             continue
         try:
-            found.append(_entry(text, f"{path}:{number}"))
+            found.append(_entry(text))
         except Wrong as exc:
             wrong.append(f"{path}:{number}: {exc}")
     if wrong:
@@ -139,13 +139,13 @@ def _of_file(path: Path, files: Files) -> list[BlockEntry]:
     return found
 
 
-def _entry(value: object, where: str = "") -> BlockEntry:
+def _entry(value: object) -> BlockEntry:
     if not isinstance(value, str):
         raise Wrong(f"must be a name, name==version, sha256:… or file:PATH{values.instead_of(value)}")
     kind, colon, digest = value.partition(":")
     if colon and kind.lower() == "sha256":
         try:
-            return BlockEntry(digest=as_sha256(digest.strip().lower()), where=where)
+            return BlockEntry(digest=as_sha256(digest.strip().lower()))
         except BadName:
             raise Wrong(f"must be sha256: and 64 hexadecimal digits, not {printable(value)}") from None
-    return BlockEntry(selector=selector(value), where=where)
+    return BlockEntry(selector=selector(value))

@@ -79,11 +79,10 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEntry:
-    """What `block` names: files of a project, or the one with this digest. `where`: line of a block file, or empty."""
+    """What `block` names: files of a project, or the one with this digest."""
 
     selector: Selector | None = None
     digest: Sha256 | None = None
-    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

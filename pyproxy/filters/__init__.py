@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from pyproxy.filters.policy import Policy, Refused, Verdicts, policy_of
-from pyproxy.filters.seen import Seen, seen
+from pyproxy.filters.seen import Seen, as_version, seen
 
-__all__ = ["Policy", "Refused", "Seen", "Verdicts", "policy_of", "seen"]
+__all__ = ["Policy", "Refused", "Seen", "Verdicts", "as_version", "policy_of", "seen"]

@@ -41,7 +41,7 @@ def seen(project: ProjectName, files: Sequence[File]) -> tuple[Seen, ...]:
         kind = kind_of(file.filename)
         spelled = built_version(spelling) if kind == "bdist_dumb" and spelling is not None else spelling
         if spelled is not None and spelled not in versions:
-            versions[spelled] = _version(spelled)
+            versions[spelled] = as_version(spelled)
         found.append(
             Seen(file, kind, spelled, versions[spelled], as_uploaded(file.upload_time), file.link.startswith(LOCAL))
         )
@@ -61,7 +61,10 @@ def built_version(spelling: str) -> str:
     return re.split(r"[.-](?:linux-|macosx-|win32|win-|freebsd-)", spelling, maxsplit=1)[0]
 
 
-def _version(spelled: str) -> Version | None:
+def as_version(spelled: str | None) -> Version | None:
+    """The version that stands in a file's name; None where it is none that PEP 440 can read."""
+    if spelled is None:
+        return None
     try:
         # A wheel's name has "_" where its version has "-" (PEP 427); to PEP 440 they are the same.
         return Version(spelled.replace("_", "-"))

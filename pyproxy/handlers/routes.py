@@ -13,7 +13,7 @@ from aiohttp import web
 
 from pyproxy.auth import Decision
 from pyproxy.errors import DistributionUnknown, NotThere
-from pyproxy.handlers import files, json_api, ops, pages, people, provenance, upload
+from pyproxy.handlers import explain, files, json_api, ops, pages, people, provenance, upload
 from pyproxy.handlers.access import may, refused
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import refusal
@@ -131,12 +131,14 @@ async def _below(
 
 
 async def _documents(exchange: Exchange, distribution: Distribution, below: list[str]) -> web.StreamResponse | None:
-    """What is told of projects and files as JSON."""
+    """What is told of projects and files beside their pages."""
     match below:
         case ["pypi", name, "json", *end] if end in _ENDS:
             return await json_api.json_api(exchange, distribution, unquote(name), None, slash=bool(end))
         case ["pypi", name, version, "json", *end] if end in _ENDS:
             return await json_api.json_api(exchange, distribution, unquote(name), unquote(version), slash=bool(end))
+        case ["explain", name, *end] if end in _ENDS:
+            return await explain.explanation(exchange, distribution, unquote(name))
         case ["integrity", name, version, filename, "provenance", *end] if end in _ENDS:
             return await provenance.provenance(
                 exchange, distribution, unquote(name), unquote(version), unquote(filename)

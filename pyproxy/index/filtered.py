@@ -74,6 +74,10 @@ class FilteredIndex:
         self._files = 0  # on the pages kept
         self._flights: Flights[tuple[ProjectName, int], Judged] = Flights()
 
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
     async def projects(self) -> Served[Mapping[str, Names]]:
         return await self._inner.projects()
 
@@ -132,6 +136,13 @@ class FilteredIndex:
         return Withheld(f"hidden by {self._place}: {refused.reason}")
 
     # ------------------------------------------------------------------ pages, judged once
+
+    async def judgement(self, project: ProjectName) -> Judged:
+        """What the rules say of the page that the index behind has now; not for names that they refuse.
+
+        Raises what `page` raises.
+        """
+        return await self.judged(project, (await self._inner.page(project)).value)
 
     async def judged(self, project: ProjectName, raw: ProjectPage) -> Judged:
         """What the rules say of this page now."""

@@ -14,7 +14,7 @@ import bcrypt
 from tests.daemon import Answer, Project, noise, project
 from tests.fakes.faults import Gate
 from tests.fakes.raw_upstream import RawUpstream
-from tests.process.daemons import Process, daemon, in_order, one_remote, until
+from tests.process.daemons import Process, daemon, in_order, one_remote, pyproxy, until
 from tests.uploading import basic
 
 FAILURES = "pyproxy_config_reload_failures_total"
@@ -191,3 +191,40 @@ async def test_htpasswd__changed__lets_in_by_the_new_passwords_alone(tmp_path: P
         await served.logged("the old one stays in use")
         assert await statuses(("alice", "three")) == [200]
         assert await served.metric(FAILURES) == 1
+
+
+async def test_block_file__broken__leaves_the_last_right_one_in_force(tmp_path: Path) -> None:
+    wheel = "alpha-1.0-py3-none-any.whl"
+    async with RawUpstream() as up:
+        project(up)
+        blocked = tmp_path / "blocked.txt"
+        blocked.write_text("# nothing yet\n")
+        text = one_remote(f"{up.url}simple/", block=f"file:{blocked}")
+        async with daemon(tmp_path, text) as served:
+            assert (await served.file(wheel)).status == 200
+
+            blocked.write_text("alpha==1.0  # taken over on Monday\n")
+            await served.logged("is in force", 1)
+            assert (await served.file(wheel)).status == 403
+            assert (await served.page()).json()["files"] == []
+
+            blocked.write_text("\nalpha=1.0\n")
+            await served.logged(f"{blocked}:2: 'alpha=1.0' is no requirement specifier")
+            blocked.unlink()
+            await served.logged(f"cannot read {blocked}")
+            assert (await served.file(wheel)).status == 403
+            assert await served.metric(FAILURES) == 2
+
+            blocked.write_text("beta\n")
+            await served.logged("is in force", 2)
+            assert (await served.file(wheel)).status == 200
+
+
+async def test_block_file__broken_at_the_start__starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "blocked.txt").write_text("sha256:12\n")
+    (tmp_path / "pyproxy.yaml").write_text(one_remote("https://index.example/simple/", block=["file:blocked.txt"]))
+
+    done = await pyproxy("check", "--config", tmp_path / "pyproxy.yaml")
+
+    assert done.code == 2
+    assert f"{tmp_path}/blocked.txt:1: must be sha256: and 64 hexadecimal digits" in done.err

@@ -1,0 +1,226 @@
+"""Why each file of a project is shown or hidden: which filter, merge rule or remote decided it, and where that stands.
+
+What is shown is read off the distribution's own page, so an explanation never says other than what clients see. Only
+the reasons for the rest are looked for here, along the layers that `site` put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from pyproxy.config import GuardConfig
+from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed
+from pyproxy.filters import Refused, as_version
+from pyproxy.index.filtered import FilteredIndex, Judged
+from pyproxy.index.protocol import Index
+from pyproxy.model import File, ProjectName, ProjectPage, version_of
+from pyproxy.selection import Selector
+from pyproxy.site import Distribution, Layers, Site
+
+QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What decided: the path of a key, and what it comes to for this project or file. `where`: FILE:LINE."""
+
+    key: str
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A file, who has it ("local" or a remote), and what hides it; None: it is shown."""
+
+    filename: str
+    version: str | None
+    source: str
+    hidden_by: Ruling | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is known of a project's files in a distribution. `rulings` are over whole layers: a guard, a remote."""
+
+    distribution: str
+    base_path: str
+    project: ProjectName
+    files: tuple[Explained, ...]
+    rulings: tuple[Ruling, ...]
+
+    @property
+    def shown(self) -> int:
+        return sum(file.hidden_by is None for file in self.files)
+
+
+async def explain(site: Site, distribution: Distribution, project: ProjectName) -> Explanation:
+    """Asks the remotes as a client's request would. Raises StoreTrouble, VersionUnknown."""
+    try:
+        shown = {file.link for file in _offered((await distribution.index.page(project)).value)}
+    except (ProjectUnknown, RemoteFailed, NotCached):
+        shown = set()  # the layer that says so tells why
+    walk = _Walk(site, distribution, project, shown)
+    walk.guard()
+    await walk.layers(distribution.layers)
+    return Explanation(distribution.name, distribution.base_path, project, tuple(walk.files), tuple(walk.rulings))
+
+
+class _Walk:
+    """One explanation on its way, from the guard to the last remote."""
+
+    def __init__(self, site: Site, distribution: Distribution, project: ProjectName, shown: set[str]) -> None:
+        self.files: list[Explained] = []
+        self.rulings: list[Ruling] = []
+        self._site = site
+        self._distribution = distribution
+        self._project = project
+        self._shown = shown
+        self._own = f"distributions.{distribution.name}"
+
+    def guard(self) -> None:
+        name = self._distribution.guard_name
+        if name is None:
+            return
+        config: GuardConfig = self._site.guards[name][0]
+        if config.read is None:
+            return
+        self._rule(f"guards.{name}.read", f"may be seen by {', '.join(sorted(config.read)) or 'nobody'} alone")
+
+    async def layers(self, layers: Layers) -> None:
+        project = self._project
+        local = layers.local.held(project) if layers.local is not None else None
+        whole = await self._whole(layers.filtered)
+        if local is not None:
+            self._add("local", local, lambda file: self._of_own(whole, file))
+        if layers.filtered is not None and (refused := layers.filtered.policy.refuses(project)) is not None:
+            self._rule(*self._of_distribution(refused))
+            return
+        taken = {file.filename for file in local.files} if local is not None else set()
+        answered: str | None = None
+        for remote in layers.remotes:
+            if layers.private(project):
+                self._rule(f"{self._own}.private", f"remote {remote.name} is never asked for {project}")
+            elif local is not None and self._distribution.merge == "shadow":
+                self._rule(f"{self._own}.merge", f"shadow: local files alone; remote {remote.name} is not asked")
+            elif answered is not None:
+                self._rule(f"{self._own}.remote", f"remote {answered} comes before {remote.name}, which is not asked")
+            elif await self._remote(remote.name, remote.index, remote.filtered, taken, whole):
+                answered = remote.name
+
+    async def _whole(self, filtered: FilteredIndex | None) -> Judged | None:
+        """What the distribution's own filters say of all that it would show."""
+        if filtered is None or filtered.policy.refuses(self._project) is not None:
+            return None
+        try:
+            return await filtered.judgement(self._project)
+        except (ProjectUnknown, RemoteFailed, NotCached):
+            return None
+
+    async def _remote(
+        self, name: str, index: Index, filtered: FilteredIndex | None, taken: AbstractSet[str], whole: Judged | None
+    ) -> bool:
+        """Whether the remote's word is the last, be it that nobody could get one."""
+        if filtered is not None and (refused := filtered.policy.refuses(self._project)) is not None:
+            self._rule(f"remotes.{name}.{refused.key}", f"remote {name} is not asked: {refused.reason}")
+            return False
+        try:
+            judged = await filtered.judgement(self._project) if filtered is not None else None
+            page = judged.raw if judged is not None else (await index.page(self._project)).value
+        except ProjectUnknown as exc:
+            self._rule(f"remotes.{name}", str(exc))
+            return False
+        except (RemoteFailed, NotCached) as exc:
+            self._rule(f"remotes.{name}", f"{exc}; no later remote steps in for it")
+            return True
+
+        def why(file: File) -> tuple[str, str] | None:
+            if page.status == QUARANTINED:
+                return f"remotes.{name}", f"quarantined: {page.status_reason or 'no reason is given'}"
+            if judged is not None and (found := judged.of(file.link)) is not None and found[1] is not None:
+                return f"remotes.{name}.{found[1].key}", found[1].reason
+            if file.filename in taken:
+                return f"{self._own}.merge", "the local file of this name is shown in its place"
+            return self._of_own(whole, file)
+
+        self._add(f"remote {name}", page, why)
+        return True
+
+    def _add(self, source: str, page: ProjectPage, why: Callable[[File], tuple[str, str] | None]) -> None:
+        for file in page.files:
+            ruling = None
+            if file.link not in self._shown:
+                key, reason = why(file) or (self._own, "it is not on the page, and no layer says why")
+                ruling = self._ruling(key, reason)
+            self.files.append(Explained(file.filename, version_of(file.filename, page.name), source, ruling))
+
+    def _of_own(self, whole: Judged | None, file: File) -> tuple[str, str] | None:
+        found = whole.of(file.link) if whole is not None else None
+        if found is not None and found[1] is not None:
+            return self._of_distribution(found[1])
+        filtered = self._distribution.layers.filtered
+        refused = filtered.policy.refuses(self._project) if filtered is not None else None
+        return self._of_distribution(refused) if refused is not None else None
+
+    def _of_distribution(self, refused: Refused) -> tuple[str, str]:
+        return f"{self._own}.filters.{refused.key}", refused.reason
+
+    def _rule(self, key: str, reason: str) -> None:
+        self.rulings.append(self._ruling(key, reason))
+
+    def _ruling(self, key: str, reason: str) -> Ruling:
+        return Ruling(key, self._site.where(key), reason)
+
+
+def _offered(page: ProjectPage) -> tuple[File, ...]:
+    """PEP 792: of a quarantined project nothing is offered."""
+    return () if page.status == QUARANTINED else page.files
+
+
+def of_versions(explanation: Explanation, meant: Selector) -> Explanation:
+    """The same of the versions that the selector means, and of those that nobody can compare with it."""
+    files = tuple(it for it in explanation.files if meant.has(as_version(it.version)) is not False)
+    return replace(explanation, files=files)
+
+
+def as_text(explanation: Explanation) -> Iterator[str]:
+    """The lines that people read."""
+    shown, total = explanation.shown, len(explanation.files)
+    at = f"/pypi/{explanation.base_path}/simple/{explanation.project}/"
+    yield f"{explanation.project} in distribution {explanation.distribution}, {at}: {shown} of {total} files are shown"
+    for ruling in explanation.rulings:
+        yield f"{ruling.where}: {ruling.key}: {ruling.reason}"
+    for file in explanation.files:
+        if file.hidden_by is None:
+            yield f"shown   {file.filename}  {file.source}"
+        else:
+            ruling = file.hidden_by
+            yield f"hidden  {file.filename}  {file.source}  {ruling.where}: {ruling.key}: {ruling.reason}"
+
+
+def as_object(explanation: Explanation) -> dict[str, object]:
+    """The same for machines."""
+    return {
+        "distribution": explanation.distribution,
+        "base_path": explanation.base_path,
+        "project": explanation.project,
+        "shown": explanation.shown,
+        "hidden": len(explanation.files) - explanation.shown,
+        "rulings": [_told(ruling) for ruling in explanation.rulings],
+        "files": [
+            {
+                "filename": file.filename,
+                "version": file.version,
+                "source": file.source,
+                "shown": file.hidden_by is None,
+                "hidden_by": None if file.hidden_by is None else _told(file.hidden_by),
+            }
+            for file in explanation.files
+        ],
+    }
+
+
+def _told(ruling: Ruling) -> dict[str, str]:
+    return {"key": ruling.key, "where": ruling.where, "reason": ruling.reason}
