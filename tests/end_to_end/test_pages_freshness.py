@@ -438,7 +438,7 @@ async def test_page__head__has_the_head_of_get(up: RawUpstream, tmp_path: Path, 
         ("/simple/alpha-beta", "alpha-beta/"),
         ("/pypi/main/simple/alpha__beta/", "../alpha-beta/"),
         ("/pypi/main/simple", "simple/"),
-        ("/pypi/main", "main/"),
+        ("/pypi/main", "./main/"),  # the name of a moment holds colons, which a scheme would end with
     ],
 )
 async def test_redirect__is_relative_and_keeps_the_query(

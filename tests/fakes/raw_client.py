@@ -86,7 +86,7 @@ class RawClient:
         async with asyncio.timeout(PATIENCE):
             data = await self._loop.sock_recv(self._sock, 65536)
         if not data:
-            raise Unframed(f"the connection ended after {self._buffer!r}")
+            raise Unframed(f"the connection ended after {len(self._buffer)} bytes: {bytes(self._buffer[:200])!r}")
         self._buffer += data
 
     async def _until(self, mark: bytes) -> bytes:
