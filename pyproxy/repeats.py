@@ -44,7 +44,8 @@ class Beginning:
         self._total = ground.news.total
         self._fellows = ground.fellows.stamp
         self.started = now
-        self._second_ends = now + 1.0 - time.time() % 1.0  # on the loop's clock, as `now`: another Date is due then
+        # On the loop's clock, as `now`: another Date is due then. A little less, as the clocks are read one by one.
+        self._second_ends = now + 0.999 - time.time() % 1.0
 
     def standing(self, exchange: Exchange, status: int, tally: Tally, at: int) -> Standing | None:
         """What the answer to this exchange rests on; None where it may not be repeated. `at`: as `Tallies` gave it."""

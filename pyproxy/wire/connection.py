@@ -200,8 +200,8 @@ class Connection(web.RequestHandler):
 
     def _deliver(self) -> None:
         """Sends on; called by the loop whenever the socket takes more."""
-        delivery, aside = self._delivery, self._aside
-        if delivery is None or aside is None:
+        delivery, aside, wire = self._delivery, self._aside, self._wire
+        if delivery is None or aside is None or wire is None or wire.is_closing():
             return
         try:
             done = delivery.step()

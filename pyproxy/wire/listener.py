@@ -210,6 +210,7 @@ class Listener:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
+        server.memory.clear()
 
     async def _stop_accepting(self) -> None:
         if self._accepting is not None:
