@@ -11,15 +11,16 @@ from typing import Final
 
 from bench.catalogue import HTML, JSON, Page, write_sized
 from bench.client import WrongAnswer, get
-from bench.crowd import Got, crowd
-from bench.figures import Row, Tally, Verdict, at_most, at_most_exactly, ratio
+from bench.crowd import crowd
+from bench.figures import Cell, Row, Tally, Verdict, at_most, at_most_exactly, ratio
 from bench.programs import Unavailable
 from bench.servers import CACHE, PYPROXY, STATIC, Server, warmed
 from bench.stage import Options, Stage, say
 
 DIRECT: Final = "direct"
 _OK: Final = 200
-_FORMS: Final = (JSON, HTML, "text/html")
+_SMALLEST: Final = 1000
+"""Bytes that a page of 12 files has at least, whatever fields a server leaves out."""
 _LARGE, _HERD = "cold-large", "cold-herd"
 _SLOW_ROUNDS: Final = 2
 """How often peers are measured where one round of them takes seconds."""
@@ -41,6 +42,12 @@ def proxies(on: Stage) -> dict[str, Server]:
     return {name: server for name, server in on.servers.items() if name not in (STATIC, "pypiserver")}
 
 
+def _due(on: Stage, number: int, slow_rounds: int, tally: Tally) -> dict[str, Server]:
+    """Who is measured in this round: not who has failed, and peers, which take seconds, in the first ones alone."""
+    kept = proxies(on)
+    return {n: one for n, one in kept.items() if n not in tally.why and (n not in on.peers or number < slow_rounds)}
+
+
 def _why(on: Stage, tally: Tally) -> None:
     for name in (PYPROXY, CACHE, *on.options.peers):
         if name == "pypiserver" and name in on.servers:
@@ -59,7 +66,7 @@ def pages(on: Stage) -> Iterator[Row]:
     for number in range(on.options.rounds):
         say(f"round {number + 1}: cold pages")
         for files, times, _ in shapes:
-            for server in proxies(on).values():
+            for server in _due(on, number, _SLOW_ROUNDS, tallies[files]).values():
                 _page_round(on, server, files, 1 if on.options.quick else times, tallies[files])
     for files, _, bar in shapes:
         tally = tallies[files]
@@ -71,8 +78,6 @@ def pages(on: Stage) -> Iterator[Row]:
 
 
 def _page_round(on: Stage, server: Server, files: int, times: int, tally: Tally) -> None:
-    if server.name in tally.why:
-        return
     try:
         tally.add(server.name, statistics.median(_page_above(on, server, files) for _ in range(times)))
     except (WrongAnswer, ValueError) as exc:
@@ -80,11 +85,9 @@ def _page_round(on: Stage, server: Server, files: int, times: int, tally: Tally)
 
 
 def _page_above(on: Stage, server: Server, files: int) -> float:
-    """Milliseconds. The upstream has rendered the page in all forms before, so it costs it the same both times."""
+    """Milliseconds."""
     project = f"p{files}-cold-{next(_serial)}"
-    for form in _FORMS:
-        for encoding in ("gzip", "identity"):
-            get(f"{on.index}{project}/", {"Accept": form, "Accept-Encoding": encoding})
+    _prime(on, project)
     direct = min(_page_seconds(f"{on.index}{project}/", files) for _ in range(3))
     return (_page_seconds(f"{server.simple}{project}/", files) - direct) * 1000
 
@@ -104,40 +107,46 @@ def burst(on: Stage) -> Iterator[Row]:
     tally = Tally()
     for number in range(on.options.rounds):
         say(f"round {number + 1}: {many} cold pages at once")
-        for name, server in proxies(on).items():
-            if name in tally.why or (name in on.peers and number >= _SLOW_ROUNDS):
-                continue
-            projects = [f"p12-burst-{next(_serial)}" for _ in range(many)]
-            for form in _FORMS:
-                for encoding in ("gzip", "identity"):
-                    for project in projects:
-                        get(f"{on.index}{project}/", {"Accept": form, "Accept-Encoding": encoding})
-            try:
-                direct = _all_pages([f"{on.index}{project}/" for project in projects])
-                through = _all_pages([f"{server.simple}{project}/" for project in projects])
-            except WrongAnswer as exc:
-                tally.fail(name, str(exc))
-                continue
-            tally.add(name, through * 1000)
-            if name == PYPROXY:
-                tally.add(DIRECT, direct * 1000)
+        for server in _due(on, number, _SLOW_ROUNDS, tally).values():
+            _burst_round(on, server, many, tally)
     _why(on, tally)
     cells = tally.cells()
-    verdicts = (at_most("≤ 2 x direct", ratio(cells[PYPROXY].values, cells[DIRECT].values), 2.0),)
-    yield Row("cold-burst", f"{many} different cold pages at once", "ms", cells, verdicts)
+    figure = ratio(cells[PYPROXY].values, cells.get(DIRECT, Cell()).values)
+    cells = {PYPROXY: cells.pop(PYPROXY), DIRECT: cells.pop(DIRECT, Cell()), **cells}
+    yield Row(
+        *("cold-burst", f"{many} different cold pages at once", "ms", cells), (at_most("≤ 2 x direct", figure, 2),)
+    )
+
+
+def _burst_round(on: Stage, server: Server, many: int, tally: Tally) -> None:
+    projects = [f"p12-burst-{next(_serial)}" for _ in range(many)]
+    for project in projects:
+        _prime(on, project)
+    try:
+        direct = _all_pages([f"{on.index}{project}/" for project in projects])
+        through = _all_pages([f"{server.simple}{project}/" for project in projects])
+    except WrongAnswer as exc:
+        tally.fail(server.name, str(exc))
+        return
+    tally.add(server.name, through * 1000)
+    if server.name == PYPROXY:
+        tally.add(DIRECT, direct * 1000)
+
+
+def _prime(on: Stage, project: str) -> None:
+    """The upstream has then rendered the page in all forms, so it costs it the same whoever asks."""
+    for form in (JSON, HTML):
+        for encoding in ("gzip", "identity"):
+            get(f"{on.index}{project}/", {"Accept": form, "Accept-Encoding": encoding})
 
 
 def _all_pages(urls: Sequence[str]) -> float:
     began = time.monotonic()
     _, found = crowd(urls, accept=f"{JSON}, text/html;q=0.1")
-    _all_right(found, len(urls))
+    right = sum(got.status == _OK and got.nbytes > _SMALLEST for got in found)
+    if right != len(urls):
+        raise WrongAnswer(f"{right} of {len(urls)} answers are right")
     return max(got.last for got in found) - began
-
-
-def _all_right(found: Sequence[Got], wanted: int) -> None:
-    right = sum(got.status == _OK and got.nbytes > 0 for got in found)
-    if right != wanted:
-        raise WrongAnswer(f"{right} of {wanted} answers are right")
 
 
 # ---------------------------------------------------------------------- files
@@ -149,9 +158,7 @@ def large(on: Stage) -> Iterator[Row]:
     for number in range(on.options.rounds):
         say(f"round {number + 1}: cold 100 MB")
         page = on.page(f"{_LARGE}-{number}")
-        for name, server in proxies(on).items():
-            if name in first.why or (name in on.peers and number >= _SLOW_ROUNDS):
-                continue
+        for name, server in _due(on, number, _SLOW_ROUNDS, first).items():
             try:
                 direct, through = _file(on, page), _file_through(server, page)
             except (WrongAnswer, Unavailable, KeyError) as exc:
@@ -196,8 +203,8 @@ def herd(on: Stage, several: Mapping[str, Server]) -> Iterator[Row]:
     fetches, times = Tally(), Tally()
     for number in range(on.options.rounds):
         say(f"round {number + 1}: {clients} clients, one cold file")
-        for name, server in {**proxies(on), **several}.items():
-            if name in fetches.why or (name in on.peers and number >= 1):
+        for name, server in {**_due(on, number, 1, fetches), **several}.items():
+            if name in fetches.why:
                 continue
             try:
                 fetched, seconds = _herd(on, server, on.page(f"{_HERD}-{number}"), clients)

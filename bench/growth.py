@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from bench.catalogue import JSON, made_up
@@ -17,14 +16,17 @@ from bench.figures import Cell, Row, Tally, at_least, at_most, ratio
 from bench.load import load
 from bench.servers import PYPROXY, Pyproxy
 from bench.stage import Stage, say
+from pyproxy.config import load as load_config
 from pyproxy.model import ProjectName, as_project
 from pyproxy.simple_api import linker, parse_page
+from pyproxy.site import origin_of
 from pyproxy.storage.environment import Txn
 from pyproxy.storage.records import PageHead, Records, pack_page
 from pyproxy.storage.rows import pack, page_key
 from pyproxy.storage.store import open_store
 
 HOT: Final = 100
+_GROWN: Final = "p12-grown-"
 _REMOTE: Final = "up"
 _BATCH: Final = 10_000
 _MEGA: Final = 1e6
@@ -39,6 +41,8 @@ def measure(on: Stage) -> Iterator[Row]:
             server.start()
             for number in range(HOT):
                 get(f"{server.simple}{hot(number)}/", {"Accept": JSON, "Accept-Encoding": "identity"})
+        if any(_GROWN in path for path in on.steer("counts")):
+            raise WrongAnswer("the upstream was asked for what a filled store holds")
         for number in range(on.options.rounds):
             say(f"round {number + 1}: growth")
             for name, server in servers.items():
@@ -73,32 +77,33 @@ def _filled(on: Stage, sizes: tuple[int, ...]) -> Iterator[tuple[str, Pyproxy]]:
     for size in reversed(sizes):
         server = Pyproxy(on.folder / f"grown-{size}", on.index)
         began = time.monotonic()
-        fill(server.data, on.index, size)
+        fill(server, on.index, size)
         say(f"filled a store with {size:,} projects in {time.monotonic() - began:.1f} s")
         yield _name(size, sizes), server
 
 
 def hot(number: int) -> str:
-    return f"p12-grown-{number:07}"
+    return f"{_GROWN}{number:07}"
 
 
-def fill(data: Path, index: str, size: int) -> None:
-    """A store that holds so many fresh pages. Raises StoreTrouble."""
-    store = open_store(data, limit=1 << 40, exclusive=True)
+def fill(server: Pyproxy, index: str, size: int) -> None:
+    """Gives a server that does not run a store of so many fresh pages. Raises StoreTrouble."""
+    origin = origin_of(load_config(server.configured()).remotes[_REMOTE])
+    store = open_store(server.data, limit=1 << 40, exclusive=True)
     try:
         packed = [_packed(hot(number), index) for number in range(min(HOT, size))]
         for start in range(0, size, _BATCH):
             batch = range(start, min(start + _BATCH, size))
-            rows = [_row(number, index, packed) for number in batch]
+            rows = [_row(number, origin, packed) for number in batch]
             store.records.writer.call(lambda txn, rows=rows: _put(txn, store.records, rows))  # type: ignore[misc]  # bound early
     finally:
         store.close()
 
 
-def _row(number: int, index: str, packed: list[bytes]) -> tuple[bytes, bytes, bytes]:
+def _row(number: int, origin: str, packed: list[bytes]) -> tuple[bytes, bytes, bytes]:
     """A page's key, head and body."""
     name = hot(number)
-    head = PageHead(f"{index}{name}/", f'"{number}"', None, time.time(), JSON, number + 1)
+    head = PageHead(origin, f'"{number}"', None, time.time(), JSON, number + 1)
     return page_key(_REMOTE, ProjectName(name)), pack(head), packed[number % len(packed)]
 
 

@@ -19,7 +19,7 @@ _COLOURS: Final = {
     "pypiserver": "#cf222e",
     "simple-repository-server": "#8250df",
 }
-_LEFT, _WIDTH, _BAR, _GAP, _TOP = 230, 620, 9, 14, 46
+_LEFT, _WIDTH, _BAR, _GAP, _TOP = 260, 620, 9, 14, 46
 
 
 def svg(rows: Sequence[Row]) -> str:

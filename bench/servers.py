@@ -61,10 +61,15 @@ class Pyproxy:
             distributions: {{main: {{remote: up}}}}
         """
 
-    def start(self) -> float:
+    def configured(self) -> Path:
+        """Its configuration, written."""
         self.program.folder.mkdir(parents=True, exist_ok=True)
         config = self.program.folder / "pyproxy.yaml"
         config.write_text(self._config)
+        return config
+
+    def start(self) -> float:
+        config = self.configured()
         listen = f"127.0.0.1:{self.program.port}"
         command = (
             sys.executable,

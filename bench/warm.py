@@ -17,7 +17,7 @@ from bench.stage import KB50, MB5, MB100, Stage, say
 
 OK: Final = 200
 NOT_MODIFIED: Final = 304
-PEER_SECONDS: Final = 0.4
+PEER_SECONDS: Final = 0.25
 """What nothing is held against to a few per cent needs no more."""
 
 
