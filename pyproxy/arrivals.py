@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class Arrivals:
     """The downloads under way, by key: whoever asks for one joins it.
 
-    This is the seam for many workers: a second implementation may find the arrival in another process.
+    With several workers each has its own; that one of them downloads for all is the arrivals' doing (`SharedArrival`).
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """One call per key: whoever asks for what is already being fetched joins that flight.
 
 A flight belongs to the `Flights` object, not to a request: a client that hangs up must not cancel the
-work of the others. The seam for many workers is here too: a second implementation may elect one process.
+work of the others. It is one process's; that of several workers one asks is the turns' doing (`fellows`).
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ from pyproxy.fellows.board import KEY, NOTICE, Board
 
 State: TypeAlias = Literal["coming", "landed", "failed", "passing", "left"]
 
+_KNOWN: Final = 4096
+"""Keys whose slots are remembered; those of downloads that nobody looked at to their end are among them."""
+
 _HEAD: Final = struct.Struct("=HI")
 _FREE: Final = bytes(KEY)
 
@@ -111,6 +114,8 @@ class Downloads:
                 self._where[raw] = number
         if latest is None or latest.state != "coming":
             self._where.pop(raw, None)
+        elif len(self._where) > _KNOWN:
+            self._where.clear()
         return latest
 
     def write(self, number: int, notice: Notice) -> None:

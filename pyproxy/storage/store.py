@@ -54,6 +54,8 @@ class Layout:
         self.tmp = self.cache / "tmp"
         self.lists = self.cache / "lists"
         self.clean = self.cache / "clean"
+        self.turns = self.cache / "turns"
+        """Locked by workers that take turns; nothing is in it."""
         self.tallies = self.cache / "tallies"
 
 

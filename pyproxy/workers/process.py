@@ -23,6 +23,7 @@ from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.fellows import Board, fellows
 from pyproxy.logs import setup, shutdown
 from pyproxy.site import Site
+from pyproxy.storage.store import Layout
 from pyproxy.workers import messages
 from pyproxy.workers.messages import Channel, Message
 
@@ -161,7 +162,7 @@ async def work(channel_fd: int) -> int:
 
 async def _serve(hello: messages.Hello, channel: Channel) -> int:
     board = Board(hello.board, hello.count)
-    known = fellows(board, hello.index, hello.config.storage.path / "cache" / "turns", hello.key)
+    known = fellows(board, hello.index, Layout(hello.config.storage.path).turns, hello.key)
     for fd in (hello.listener, hello.board):
         os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
     place = Place(socket.socket(fileno=hello.listener), known, first=hello.index == 0)
