@@ -258,6 +258,8 @@ class SharedArrival(Arrival):
     async def _begun(self) -> Spool:
         old = self.spool
         if old is None or not old.size:
+            if old is not None:
+                self._past.append(old)
             return await super()._begun()
         if self.promise.algorithm is None and self._validator is None:
             # Nothing would tell a splice of two files from either.
@@ -271,6 +273,9 @@ class SharedArrival(Arrival):
             self._past.append(old)
             return spool
         spool.close()
+        if self._temp is not None:
+            self._temp.discard()
+            self._temp = None
         return old  # what has come is read where it is, the rest is passed through
 
     def _copy(self, old: Spool, new: Spool | None) -> bool:

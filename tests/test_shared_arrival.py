@@ -136,6 +136,10 @@ def _say_nothing(number: int, notice: Notice) -> None:
     del number, notice
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 async def has(arrival: Arrival, nbytes: int) -> None:
     with arrival.reading():
         while arrival.arrived < nbytes:
@@ -207,6 +211,23 @@ async def test_worker_that_downloads__dies__another_resumes_and_hashes_all_of_it
     assert remote.asked == [(0, None), (HALF, '"v1"')]
     await asyncio.gather(*(task for worker in daemon.workers[1:] for task in worker.tasks))
     assert (shelf.kept, list(shelf.tmp.iterdir()), shelf.reserved) == ({DIGEST: BODY}, [], 0)
+
+
+async def test_worker_that_downloads__dies_before_the_first_byte__nothing_stays_open(
+    daemon: Daemon, shelf: Shelf
+) -> None:
+    before = open_files()
+    remote = ScriptedFile(BODY, [Part(gate=asyncio.Event()), Part()])
+    first, along = (worker.begin(remote, shelf) for worker in daemon.workers[:2])
+    with along.reading():
+        await along.head()
+    await daemon.workers[0].die()
+
+    assert await client(along) == BODY
+    assert [start for start, _ in remote.asked] == [0, 0]
+    await asyncio.gather(*daemon.workers[1].tasks)
+    assert first.error is not None
+    assert open_files() == before
 
 
 async def test_bytes_of_one_that_died__were_wrong__nobody_gets_a_whole_body(daemon: Daemon, shelf: Shelf) -> None:
