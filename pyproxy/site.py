@@ -39,7 +39,7 @@ from pyproxy.index.archives import Archives
 from pyproxy.index.cached import CachedIndex
 from pyproxy.index.companions import Companions
 from pyproxy.index.documents import RemoteDocuments
-from pyproxy.index.filtered import FilteredIndex
+from pyproxy.index.filtered import CAPACITY, FilteredIndex
 from pyproxy.index.keeper import Keeper, Why
 from pyproxy.index.lists import RemoteList
 from pyproxy.index.local import LocalIndex
@@ -476,7 +476,7 @@ def _layers(
     instant: float | None = None,
 ) -> Layers:
     """All that a distribution has, less what its filters hide. `instant`: all of it as it stood then."""
-    filtered = partial(_filtered, distribution=config.name, machinery=machinery)
+    filtered = partial(_filtered, distribution=config.name, machinery=machinery, instant=instant)
     behind: list[RemoteLayer] = []
     for name in config.remotes:
         filters = remotes[name].filters
@@ -491,9 +491,12 @@ def _layers(
 
 
 def _filtered(
-    inner: Index, filters: FilterConfig, place: str, *, distribution: str, machinery: Machinery
+    inner: Index, filters: FilterConfig, place: str, *, distribution: str, machinery: Machinery, instant: float | None
 ) -> FilteredIndex | None:
-    """What the filters at this place of the configuration leave of an index, for one distribution; None: all of it."""
+    """What the filters at this place of the configuration leave of an index, for one distribution; None: all of it.
+
+    Ages count from the `instant`, until that has come.
+    """
     if filters == _ALL:
         return None
     counter = machinery.metrics.hidden_files
@@ -501,7 +504,15 @@ def _filtered(
     def hidden(key: str, count: int) -> None:
         counter.labels(distribution, key).inc(count)
 
-    return FilteredIndex(inner, policy_of(filters), place=place, executor=machinery.work, hidden=hidden)
+    return FilteredIndex(
+        inner,
+        policy_of(filters),
+        place=place,
+        executor=machinery.work,
+        hidden=hidden,
+        clock=time.time if instant is None else lambda: min(instant, time.time()),
+        capacity=CAPACITY if instant is None else CAPACITY // MOMENTS,
+    )
 
 
 def _local(config: DistributionConfig, repository: str, machinery: Machinery, instant: float | None) -> LocalIndex:

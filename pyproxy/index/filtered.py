@@ -63,6 +63,7 @@ class FilteredIndex:
         executor: Executor,
         hidden: Callable[[str, int], None],
         clock: Callable[[], float] = time.time,
+        capacity: int = CAPACITY,
     ) -> None:
         self._inner = inner
         self._policy = policy
@@ -70,6 +71,7 @@ class FilteredIndex:
         self._executor = executor
         self._hidden = hidden
         self._clock = clock
+        self._capacity = capacity
         self._judged: OrderedDict[ProjectName, Judged] = OrderedDict()
         self._files = 0  # on the pages kept
         self._flights: Flights[tuple[ProjectName, int], Judged] = Flights()
@@ -184,7 +186,7 @@ class FilteredIndex:
             self._files -= 1 + len(gone.raw.files)
         self._judged[project] = judged
         self._files += 1 + len(judged.raw.files)
-        while self._files > CAPACITY and len(self._judged) > 1:
+        while self._files > self._capacity and len(self._judged) > 1:
             _, gone = self._judged.popitem(last=False)
             self._files -= 1 + len(gone.raw.files)
         return judged

@@ -6,6 +6,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -319,3 +320,32 @@ async def test_file__of_unknown_age__is_refused_by_its_url(tmp_path: Path) -> No
 
     assert answer.status == 403
     assert answer.line == "nobody knows whether alpha-1.5-py3-none-any.whl was there at 2024-06-01T23:59:59Z"
+
+
+@pytest.mark.parametrize(
+    ("filters", "instant", "shown"),
+    [
+        ({"min_age": "30d"}, "2024-01-15", []),
+        ({"min_age": "30d"}, "2024-02-15", [OLD]),
+        ({"min_age": "30d"}, "2024-12-15", [OLD]),
+        ({"min_age": "30d"}, "2025-02-15", [OLD, NEW]),
+        ({"keep_latest_packages": 1}, "2024-06-01", [OLD]),
+        ({"keep_latest_packages": 1}, "2024-12-31", [NEW]),
+        ({"excludes": ["alpha==1.0"]}, "2024-12-31", [NEW]),
+    ],
+)
+@pytest.mark.parametrize("of_remote", [True, False])
+async def test_filters__at_an_instant__count_from_it(
+    tmp_path: Path, filters: dict[str, Any], instant: str, shown: list[str], *, of_remote: bool
+) -> None:
+    async with RawUpstream() as up:
+        two_releases(up)
+        text = one_remote(up, **filters) if of_remote else f"{one_remote(up)}    filters: {json.dumps(filters)}\n"
+        async with serving(tmp_path, text) as served:
+            links = await served.links()
+            found = await names(served, f"main~{instant}")
+            new = await served.ask(f"/pypi/main~{instant}/files/up/files/{NEW}")
+
+    assert NEW in links  # now it is old enough, and the latest
+    assert found == shown
+    assert new.status == (200 if NEW in shown else 403)
