@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from pyproxy.config import GuardConfig
 from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed
-from pyproxy.filters import Refused, as_version
+from pyproxy.filters import Refused, as_version, seen
 from pyproxy.index.filtered import FilteredIndex, Judged
 from pyproxy.index.protocol import Index
-from pyproxy.model import File, ProjectName, ProjectPage, version_of
+from pyproxy.model import File, ProjectName, ProjectPage
 from pyproxy.selection import Selector
 from pyproxy.site import Distribution, Layers, Site
 
@@ -149,12 +149,12 @@ class _Walk:
         return True
 
     def _add(self, source: str, page: ProjectPage, why: Callable[[File], tuple[str, str] | None]) -> None:
-        for file in page.files:
+        for file, looked_at in zip(page.files, seen(page.name, page.files), strict=True):
             ruling = None
             if file.link not in self._shown:
                 key, reason = why(file) or (self._own, "it is not on the page, and no layer says why")
                 ruling = self._ruling(key, reason)
-            self.files.append(Explained(file.filename, version_of(file.filename, page.name), source, ruling))
+            self.files.append(Explained(file.filename, looked_at.spelled, source, ruling))
 
     def _of_own(self, whole: Judged | None, file: File) -> tuple[str, str] | None:
         found = whole.of(file.link) if whole is not None else None

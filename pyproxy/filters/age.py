@@ -17,8 +17,10 @@ from pyproxy.units import as_duration
 
 
 def rules(config: FilterConfig) -> Iterator[Rule]:
+    of_local = config.exclude_newer is not None
     if config.unknown_age == "hide" and config.needs_upload_times:
-        yield UnknownAge(config.exempt, of_local=config.exclude_newer is not None)
+        asked_by = [key for key, asks in (("min_age", config.min_age > 0), ("exclude_newer", of_local)) if asks]
+        yield UnknownAge(config.exempt, " and ".join(asked_by), of_local=of_local)
     if config.exclude_newer is not None:
         yield ExcludeNewer(config.exempt, config.exclude_newer)
     if config.min_age > 0:
@@ -65,13 +67,14 @@ class UnknownAge(_OfAge):
     """`unknown_age: hide`: a file whose upload time nobody tells may be of today."""
 
     key: ClassVar = "unknown_age"
+    asked_by: str
     of_local: bool
 
     def judge(self, file: Seen, now: float) -> Hidden | None:
         del now
         if file.uploaded is not None or (file.is_local and not self.of_local):
             return None
-        return Hidden("unknown_age: nobody tells when it was uploaded")
+        return Hidden(f"unknown_age: nobody tells when it was uploaded, which {self.asked_by} must know")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ LOCAL = "local/"
 
 # What distutils puts behind the version of a built archive that has an sdist's ending: "a-1.0.linux-x86_64.tar.gz".
 _BUILT = re.compile(r"[.-](?:linux-\w+|macosx-[0-9.]+-\w+|win32|win-\w+|freebsd-[^/]+)\.(?:tar\.\w+|tgz|zip)\Z")
+_PLATFORM = re.compile(r"[.-](?:linux|macosx|win32|win|freebsd)(?:-|\Z)")
+
+_BUILT_FOR = frozenset[PackageType | None]({"bdist_dumb", "bdist_wininst", "bdist_msi", "bdist_dmg"})
+"""Kinds whose names have the platform behind the version: "a-1.0.win32-py2.7.exe"."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -39,7 +43,7 @@ def seen(project: ProjectName, files: Sequence[File]) -> tuple[Seen, ...]:
     found = []
     for file, spelling in zip(files, spelled_versions(files, project), strict=True):
         kind = kind_of(file.filename)
-        spelled = built_version(spelling) if kind == "bdist_dumb" and spelling is not None else spelling
+        spelled = built_version(spelling) if spelling is not None and kind in _BUILT_FOR else spelling
         if spelled is not None and spelled not in versions:
             versions[spelled] = as_version(spelled)
         found.append(
@@ -57,8 +61,8 @@ def kind_of(filename: str) -> PackageType | None:
 
 
 def built_version(spelling: str) -> str:
-    """The version without the platform that stands behind it in the name of a built archive."""
-    return re.split(r"[.-](?:linux-|macosx-|win32|win-|freebsd-)", spelling, maxsplit=1)[0]
+    """The version without the platform that stands behind it in such a name."""
+    return _PLATFORM.split(spelling, maxsplit=1)[0]
 
 
 def as_version(spelled: str | None) -> Version | None:

@@ -188,7 +188,7 @@ async def test_upload_times__that_nobody_tells__hide(up: RawUpstream, tmp_path: 
         answer = await served.ask(f"{FILES}/{wheel('1.0')}")
         assert (answer.status, answer.line) == (
             403,
-            "hidden by remote up: unknown_age: nobody tells when it was uploaded",
+            "hidden by remote up: unknown_age: nobody tells when it was uploaded, which min_age must know",
         )
 
 

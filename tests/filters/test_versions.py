@@ -81,3 +81,21 @@ def test_keep_latest__leaves_so_many_versions_and_one_final(versions: list[str],
     assert len(set(kept)) == min(count, len(there))
     finals = {it for it in there if not it.is_prerelease}
     assert not finals or finals & set(kept)
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "alpha-1.0.win32-py2.5-nosse.exe",
+        "alpha-1.0.win-amd64-py2.7.msi",
+        "alpha-1.0.macosx-10.9-x86_64.dmg",
+        "alpha-1.0.linux-x86_64.tar.gz",
+        "alpha-1.0-win32-superpack-python2.5.exe",
+        "alpha-1.0-1.noarch.rpm",
+        "alpha-1.0-py2.7-win32.egg",
+        "alpha-1.0.zip",
+        "Alpha-1.0-1-cp312-cp312-win32.whl",
+    ],
+)
+def test_version__stands_before_the_platform(filename: str) -> None:
+    assert left(policy(includes=["alpha==1.0"]), [filename]) == [filename]
