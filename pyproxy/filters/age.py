@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
+from packaging.version import Version
+
 from pyproxy.config import FilterConfig
-from pyproxy.filters.protocol import Hidden, Judge, Rule, by_version
+from pyproxy.filters.protocol import Hidden, Judge, Rule
 from pyproxy.filters.seen import Seen
 from pyproxy.instants import show_instant
 from pyproxy.model import ProjectName
@@ -27,9 +29,6 @@ def rules(config: FilterConfig) -> Iterator[Rule]:
         yield MinAge(config.exempt, config.min_age)
 
 
-_NOT_EXEMPT = Hidden("")
-
-
 @dataclass(frozen=True, slots=True)
 class _OfAge:
     """What the rules here have in common: the entries of `exempt` pass them."""
@@ -46,15 +45,14 @@ class _OfAge:
         if not exempt:
             return self.judge
 
-        def is_not(file: Seen, now: float) -> Hidden | None:
-            del now
+        @cache
+        def passes(version: Version | None) -> bool:
             # `has` is None where nobody can tell: what may be another version than the one let through is not.
-            return None if any(it.has(file.version) for it in exempt) else _NOT_EXEMPT
-
-        hides = by_version(is_not)
+            return any(it.has(version) for it in exempt)
 
         def judge(file: Seen, now: float) -> Hidden | None:
-            return None if hides(file, now) is None else self.judge(file, now)
+            hidden = self.judge(file, now)
+            return None if hidden is None or passes(file.version) else hidden
 
         return judge
 

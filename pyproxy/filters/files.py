@@ -117,17 +117,17 @@ def platforms_of(file: Seen) -> frozenset[str]:
         return frozenset([_BY_KIND[file.kind]])
     if file.kind == "sdist" or file.kind is None:
         return frozenset()
-    stem = file.file.filename.lower()
+    name = file.file.filename
     if file.kind == "bdist_wheel":
-        return _of_tags(stem.removesuffix(".whl").rpartition("-")[2])
-    name = stem[len(file.spelled or "") :]
-    return frozenset(platform for platform, tags in _TAGS if any(tag in name for tag in tags))
+        return _of_tags(name.rpartition("-")[2])
+    rest = name[len(file.spelled or "") :].lower()
+    return frozenset(platform for platform, tags in _TAGS if any(tag in rest for tag in tags))
 
 
 @lru_cache(maxsize=1000)
-def _of_tags(tags: str) -> frozenset[str]:
+def _of_tags(ending: str) -> frozenset[str]:
     """The platforms of a wheel's last tag, which may be several (PEP 425). Pages repeat them by the thousand."""
-    return frozenset(map(_platform, tags.split(".")))
+    return frozenset(map(_platform, ending.lower().removesuffix(".whl").split(".")))
 
 
 def _platform(tag: str) -> str:

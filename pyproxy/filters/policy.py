@@ -30,7 +30,7 @@ Age comes last, so that a file is said to come of age only where nothing else hi
 UNDECIDED = "could not be decided, so that nothing is offered; the log says more"
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """The rule that hides something, by its key, and why."""
 
     key: str

@@ -12,7 +12,7 @@ from pyproxy.filters.seen import Seen
 from pyproxy.model import ProjectName
 
 
-class Hidden(msgspec.Struct, frozen=True):
+class Hidden(msgspec.Struct, frozen=True, gc=False):
     """Why a file is not offered, and from when on that may be otherwise (seconds since the epoch).
 
     `words` are for people, and made only where somebody asks: of a page of thousands nobody reads them all.

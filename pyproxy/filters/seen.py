@@ -23,7 +23,7 @@ _BUILT_FOR = frozenset[PackageType | None]({"bdist_dumb", "bdist_wininst", "bdis
 """Kinds whose names have the platform behind the version: "a-1.0.win32-py2.7.exe"."""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """`version` is None where the file's name has none that PEP 440 can read; `spelled` is what stands there.
 
     `uploaded` is in seconds since the epoch, None where nobody tells.
@@ -42,13 +42,13 @@ def seen(project: ProjectName, files: Sequence[File]) -> tuple[Seen, ...]:
     versions: dict[str | None, Version | None] = {None: None}
     found = []
     for file, spelling in zip(files, spelled_versions(files, project), strict=True):
-        kind = kind_of(file.filename)
-        spelled = built_version(spelling) if spelling is not None and kind in _BUILT_FOR else spelling
-        if spelled is not None and spelled not in versions:
+        kind, spelled = kind_of(file.filename), spelling
+        if spelling is not None and kind in _BUILT_FOR:
+            spelled = built_version(spelling)
+        if spelled not in versions:
             versions[spelled] = as_version(spelled)
-        found.append(
-            Seen(file, kind, spelled, versions[spelled], as_uploaded(file.upload_time), file.link.startswith(LOCAL))
-        )
+        uploaded = as_uploaded(file.upload_time)
+        found.append(Seen(file, kind, spelled, versions[spelled], uploaded, file.link.startswith(LOCAL)))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import ClassVar, TypeAlias
 
 from packaging.version import Version
@@ -56,11 +57,11 @@ class KeepLatest:
     def hides(self, files: Sequence[Seen]) -> dict[int, Hidden]:
         """By position, those of the files that are not kept."""
         ranks = {file.spelled: _rank(file) for file in files if file.spelled is not None}
-        order = sorted(set(ranks.values()), key=_order)
-        kept = order[-self.count :]
+        there = set(ranks.values())
+        kept = nlargest(self.count, there, key=_order)
         if kept and not any(map(_is_final, kept)):
-            final = next((rank for rank in reversed(order) if _is_final(rank)), None)
-            kept = [final, *kept[1:]] if final is not None else kept
+            final = max(filter(_is_final, there), key=_order, default=None)
+            kept = [*kept[:-1], final] if final is not None else kept
         keep = set(kept)
         names = {spelled for spelled, rank in ranks.items() if rank in keep}
         reason = f"keep_latest_packages: {self.count} newer " + ("version is" if self.count == 1 else "versions are")
