@@ -68,7 +68,7 @@ class ListRenderings:
         digest = hashlib.sha256(made_of.encode()).hexdigest()[:32]
         try:
             return await self._flights.wait(
-                digest, lambda: self._rendered(digest, [names.path for names in lists.values()]), patience=patience
+                digest, lambda: self._rendered(digest, list(lists.values())), patience=patience
             )
         except TimeoutError:
             raise StoreTrouble("the list of projects is still being rendered") from None
@@ -76,7 +76,7 @@ class ListRenderings:
     async def close(self) -> None:
         await self._flights.close()
 
-    async def _rendered(self, digest: str, names: list[Path]) -> RenderedNames:
+    async def _rendered(self, digest: str, names: list[Names]) -> RenderedNames:
         folder = self._folder / f"{PREFIX}{digest}"
         if complete(folder):
             with suppress(OSError):  # its time of use alone: a list is served from a disk that takes no writes, too
@@ -93,10 +93,10 @@ class ListRenderings:
             turn.release()
         return RenderedNames(folder, digest)
 
-    async def _render(self, folder: Path, names: list[Path]) -> None:
+    async def _render(self, folder: Path, names: list[Names]) -> None:
         await asyncio.to_thread(remove, folder)
         try:
-            await render_list(names, folder)
+            await render_list([it.path for it in names], folder, sieves=[it.sieves for it in names])
         except PageUnreadable as exc:
             raise StoreTrouble(str(exc)) from exc
         await asyncio.to_thread(self._sweep, folder)

@@ -1,6 +1,7 @@
 """The list of all projects, tens of megabytes: read and rendered in a process of its own, which hurts nobody else.
 
-`python -m pyproxy.listing parse SOURCE NAMES CONTENT_TYPE` and `… render FOLDER NAMES…` are that process; `parse_list`
+`python -m pyproxy.listing parse SOURCE NAMES CONTENT_TYPE` and `… render FOLDER NAMES…` (which reads the
+sieves of each file of names on stdin) are that process; `parse_list`
 and `render_list` start it. A file of names holds one display name a line, each project once, by normalised name.
 """
 
@@ -18,7 +19,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TypeAlias, TypeVar
 
 import msgspec
 import zstandard
@@ -28,10 +29,14 @@ import pyproxy
 from pyproxy.encoding import Coding
 from pyproxy.errors import BadName, PageUnreadable, StoreFull, StoreTrouble
 from pyproxy.model import ProjectName, as_project, normalised
+from pyproxy.selection import Sieve, admitting
 from pyproxy.simple_api.negotiate import Kind
 from pyproxy.simple_api.project_list import project_names
 
 T = TypeVar("T")
+
+_Entry: TypeAlias = tuple[ProjectName, str]
+"""A project and its display name."""
 
 MAX_LIST = 128 * 1024 * 1024
 """Bytes of a list that is read; the longest known is some 45 MB."""
@@ -110,30 +115,34 @@ def _has_line(lines: mmap.mmap, project: ProjectName) -> bool:
     return False
 
 
-async def render_list(names: Sequence[Path], folder: Path, *, timeout: float = 60) -> RenderedList:
+async def render_list(
+    names: Sequence[Path], folder: Path, *, sieves: Sequence[tuple[Sieve, ...]] = (), timeout: float = 60
+) -> RenderedList:
     """Writes the union of several files of names, as every body that is served, to a new folder (see `body_in`).
 
-    A name that several files spell is spelled as the first does. The folder is there as a whole or not at all.
-    Raises PageUnreadable where that takes more than `timeout` seconds, StoreTrouble where it cannot be written.
+    A name that several files spell is spelled as the first does; what does not pass the sieves of a file is left out.
+    The folder is there as a whole or not at all. Raises PageUnreadable where that takes more than `timeout` seconds,
+    StoreTrouble where it cannot be written.
     """
-    answer = await _run("render", str(folder), *map(str, names), timeout=timeout, target=folder)
+    told = msgspec.json.encode(sieves or [()] * len(names))
+    answer = await _run("render", str(folder), *map(str, names), told=told, timeout=timeout, target=folder)
     return msgspec.json.decode(answer, type=RenderedList)
 
 
-async def _run(*arguments: str, timeout: float, target: Path) -> bytes:
-    """What the process prints. It never outlives the call, and what it left half done does not either."""
+async def _run(*arguments: str, told: bytes = b"", timeout: float, target: Path) -> bytes:
+    """What the process prints that is `told` this on stdin. It never outlives the call, nor what it left half done."""
     # -P: nothing is imported from the folder where the daemon happens to stand.
     found = os.pathsep.join(filter(None, (str(Path(pyproxy.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "pyproxy.listing", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": found},
     )
     try:
         async with asyncio.timeout(timeout):
-            answer, complaint = await child.communicate()
+            answer, complaint = await child.communicate(told)
     except TimeoutError as exc:
         raise PageUnreadable(f"the list of projects takes more than {timeout:g} s to read") from exc
     finally:
@@ -221,7 +230,7 @@ class _Body:
         return self._digest.hexdigest()
 
 
-def _render(folder: Path, names: Sequence[Path]) -> RenderedList:
+def _render(folder: Path, names: Sequence[Path], sieves: Sequence[tuple[Sieve, ...]]) -> RenderedList:
     part = _part(folder, os.getpid())
     part.mkdir(mode=0o700)
     json, html = _Body(part, Kind.JSON), _Body(part, Kind.HTML)
@@ -232,7 +241,7 @@ def _render(folder: Path, names: Sequence[Path]) -> RenderedList:
         "  </head>\n  <body>\n"
     )
     count = 0
-    for batch in _batches(_union(names)):
+    for batch in _batches(_union(map(_entries, names, sieves))):
         # Nothing to escape: what `as_project` lets through is ASCII letters, digits and "._-".
         json.write(("," if count else "") + ",".join([f'{{"name":"{display}"}}' for _, display in batch]))
         html.write("".join([f'    <a href="{project}/">{display}</a><br>\n' for project, display in batch]))
@@ -244,20 +253,23 @@ def _render(folder: Path, names: Sequence[Path]) -> RenderedList:
     return rendered
 
 
-def _union(names: Sequence[Path]) -> Iterator[tuple[ProjectName, str]]:
+def _union(lists: Iterable[Iterator[_Entry]]) -> Iterator[_Entry]:
     """Projects and their display names, by project. `merge` is stable, so the first file's spelling comes first."""
     previous = None
-    for project, display in heapq.merge(*map(_entries, names), key=lambda entry: entry[0]):
+    for project, display in heapq.merge(*lists, key=lambda entry: entry[0]):
         if project != previous:
             yield project, display
         previous = project
 
 
-def _entries(names: Path) -> Iterator[tuple[ProjectName, str]]:
+def _entries(names: Path, sieves: tuple[Sieve, ...]) -> Iterator[_Entry]:
+    admits = admitting(sieves)
     with names.open(encoding="ascii") as file:
         for line in file:
             display = line.rstrip("\n")
-            yield as_project(display), display
+            project = as_project(display)
+            if not sieves or admits(project):
+                yield project, display
 
 
 def _batches(items: Iterable[T], size: int = 10_000) -> Iterator[list[T]]:
@@ -276,7 +288,8 @@ def _answer(arguments: Sequence[str]) -> msgspec.Struct:
         case ["parse", source, names, content_type]:
             return _parse(Path(source), Path(names), content_type)
         case ["render", folder, *names]:
-            return _render(Path(folder), [Path(name) for name in names])
+            sieves = msgspec.json.decode(sys.stdin.buffer.read(), type=list[tuple[Sieve, ...]])
+            return _render(Path(folder), [Path(name) for name in names], sieves)
     raise PageUnreadable("usage: parse SOURCE NAMES CONTENT_TYPE | render FOLDER NAMES…")
 
 

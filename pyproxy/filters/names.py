@@ -10,7 +10,7 @@ from pyproxy.config import BlockEntry, FilterConfig
 from pyproxy.filters.protocol import Hidden, Judge, Rule, by_version
 from pyproxy.filters.seen import Seen
 from pyproxy.model import ProjectName
-from pyproxy.selection import Selector, of_project
+from pyproxy.selection import Selector, Sieve, of_project
 
 
 def rules(config: FilterConfig) -> Iterator[Rule]:
@@ -20,6 +20,14 @@ def rules(config: FilterConfig) -> Iterator[Rule]:
         yield Excludes(config.excludes)
     if config.includes:
         yield Includes(config.includes)
+
+
+def sieve(config: FilterConfig) -> Sieve | None:
+    """What these rules refuse by name, for long lists of names; None where they refuse none."""
+    refused = [*config.excludes, *(it.selector for it in config.blocked if it.selector is not None)]
+    excludes = tuple(it.names for it in refused if it.versions is None)
+    includes = tuple(it.names for it in config.includes) or None
+    return Sieve(includes, excludes) if includes or excludes else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pyproxy.filters.protocol import Hidden, Judge, Rule
 from pyproxy.filters.seen import Seen
 from pyproxy.filters.versions import KeepLatest
 from pyproxy.model import ProjectName
+from pyproxy.selection import Sieve
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,14 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules, in their order. `latest` is counted last, over what they left."""
+    """The rules, in their order. `latest` is counted last, over what they left.
+
+    `sieve` lets those names through that no rule refuses; None: every name.
+    """
 
     rules: tuple[Rule, ...]
     latest: KeepLatest | None = None
+    sieve: Sieve | None = None
 
     @property
     def looks_at_pages(self) -> bool:
@@ -105,7 +110,7 @@ class Policy:
 def policy_of(config: FilterConfig) -> Policy:
     """The rules that these keys stand for; none for their defaults."""
     latest = KeepLatest(config.keep_latest_packages) if config.keep_latest_packages else None
-    return Policy(tuple(rule for family in FAMILIES for rule in family(config)), latest)
+    return Policy(tuple(rule for family in FAMILIES for rule in family(config)), latest, names.sieve(config))
 
 
 def _judge(rule: Rule, project: ProjectName) -> tuple[str, Judge | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
+from functools import partial
 
 from aiohttp import web
 
@@ -61,10 +62,10 @@ async def project(exchange: Exchange, asked: Distribution, name: str, *, slash: 
 
 
 async def _search(asked: Distribution, query: str, executor: Executor) -> list[str]:
-    lists = (await asked.index.projects()).value
-    paths = [names.path for names in lists.values()]
+    lists = (await asked.index.projects()).value.values()
+    search = partial(matching, [it.path for it in lists], query, SHOWN_LIMIT + 1, sieves=[it.sieves for it in lists])
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, matching, paths, query, SHOWN_LIMIT + 1)
+        return await asyncio.get_running_loop().run_in_executor(executor, search)
     except OSError as exc:  # replaced by a newer one just now, say
         raise StoreTrouble(f"the list of projects cannot be read: {exc.strerror}") from exc
 

@@ -7,6 +7,7 @@ or when the first of its hidden files comes of age.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed, Withheld
 from pyproxy.filters import Policy, Refused, Seen, Verdicts, seen
 from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
 from pyproxy.model import File, ProjectName, ProjectPage, projects_of
+from pyproxy.selection import Sieve
 from pyproxy.singleflight import Flights
 
 T = TypeVar("T")
@@ -81,7 +83,13 @@ class FilteredIndex:
         return self._policy
 
     async def projects(self) -> Served[Mapping[str, Names]]:
-        return await self._inner.projects()
+        """The lists as they are, and what is to be left out of them by name."""
+        served = await self._inner.projects()
+        sieve = self._policy.sieve
+        if sieve is None:
+            return served
+        lists = {keeper: _sifted(names, sieve) for keeper, names in served.value.items()}
+        return Served(lists, served.result, served.fresh_for)
 
     async def page(self, project: ProjectName) -> Served[ProjectPage]:
         self._admit(project)
@@ -195,3 +203,8 @@ class FilteredIndex:
         if size < OFF_LOOP:
             return call()
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def _sifted(names: Names, sieve: Sieve) -> Names:
+    digest = hashlib.sha256(names.digest.encode() + b"\n" + msgspec.json.encode(sieve)).hexdigest()
+    return Names(names.path, digest, (*names.sieves, sieve))

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from pyproxy.arrival import Arrival
 from pyproxy.metrics import Result
 from pyproxy.model import File, Filename, Hashes, ProjectName, ProjectPage, Sha256
+from pyproxy.selection import Sieve
 from pyproxy.storage.cache import OpenBlob
 
 T = TypeVar("T")
@@ -49,10 +50,14 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A remote's list of projects: a file of display names, one a line, sorted by normalised name."""
+    """A remote's list of projects: a file of display names, one a line, sorted by normalised name.
+
+    Of them those alone are meant that pass every one of the `sieves`. `digest` stands for all of it.
+    """
 
     path: Path
     digest: str
+    sieves: tuple[Sieve, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

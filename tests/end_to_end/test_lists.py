@@ -255,9 +255,9 @@ async def test_list__taking_longer_to_render_than_anybody_waits__503_to_come_bac
     listed(up, "alpha")
     go = asyncio.Event()
 
-    async def slowly(files: list[Path], folder: Path) -> object:
+    async def slowly(*files: Any, **sieves: Any) -> object:
         await go.wait()
-        return await render_list(files, folder)
+        return await render_list(*files, **sieves)
 
     monkeypatch.setattr("pyproxy.list_renderings.render_list", slowly)
     monkeypatch.setattr("pyproxy.handlers.pages.PATIENCE", 0.1)
@@ -323,13 +323,13 @@ async def test_search__many_at_once__are_made_one_by_one(
     running, most = 0, 0
     real = search.matching
 
-    def counted(*args: Any) -> list[str]:  # Any: as they came
+    def counted(*args: Any, **more: Any) -> list[str]:  # Any: as they came
         nonlocal running, most
         running += 1
         most = max(most, running)
         time.sleep(0.01)
         try:
-            return real(*args)
+            return real(*args, **more)
         finally:
             running -= 1
 
@@ -428,3 +428,20 @@ async def test_base_path__its_slash_encoded__is_another_and_not_there(up: RawUps
         assert (await served.page(base="domain/team")).status == 200
         for base in ("domain%2Fteam", "domain%2Fteam~2024-01-01", "domain%2fteam/x"):
             assert (await served.page(base=base)).status == 404
+
+
+async def test_list__leaves_out_what_filters_do_not_admit(up: RawUpstream, tmp_path: Path) -> None:
+    listed(up, "alpha", "Beta", "beta-two", "gamma", "omega")
+    filters = {"excludes": ["beta*", "gamma>=1"], "block": ["omega", "alpha==1.0"]}
+    text = f"""
+        remotes: {json.dumps({"up": a_remote(up, includes=["alpha>=2", "b*", "gamma"])})}
+        distributions:
+          main: {{remote: up, filters: {json.dumps(filters)}}}
+          all: {{remote: up}}
+    """
+    async with serving(tmp_path, text) as served:
+        assert names(await served.ask(SHOWN, Accept=JSON)) == ["alpha", "gamma"]
+        assert names(await served.ask("/pypi/all/simple/", Accept=JSON)) == ["alpha", "Beta", "beta-two", "gamma"]
+        found = await served.ask("/pypi/main/?q=a")
+        assert "project/alpha/" in found.text
+        assert "project/beta/" not in found.text

@@ -9,6 +9,7 @@ from packaging.version import Version
 from pyproxy.config import BlockEntry
 from pyproxy.config.filters import selector
 from pyproxy.model import as_project, as_sha256
+from pyproxy.selection import admitting
 from tests.filters.looking import a_file, left, policy, reasons
 
 VERSIONS = ["0.9", "1.0rc1", "1.0", "1.0.post1", "1.5", "2.0.dev1", "2.0", "2.0+cpu", "10"]
@@ -124,6 +125,26 @@ def test_excludes__leave_what_the_same_includes_hide(releases: list[str], ranges
     excluded = left(policy(excludes=entries), sdists(*releases))
 
     assert sorted([*included, *excluded]) == sorted(sdists(*releases))
+
+
+_ENTRIES = st.lists(
+    st.sampled_from(["alpha", "al*", "[ab]*", "beta", "?eta", "alpha>=1", "*-x", "gamma"]), max_size=3, unique=True
+)
+
+
+@given(
+    includes=_ENTRIES,
+    excludes=_ENTRIES,
+    names=st.lists(st.sampled_from(["alpha", "beta", "zeta", "a-x", "gamma"]), max_size=5),
+)
+def test_sieve__lets_those_names_through_that_no_rule_refuses(
+    includes: list[str], excludes: list[str], names: list[str]
+) -> None:
+    rules = policy(includes=includes, excludes=excludes)
+    admits = admitting([] if rules.sieve is None else [rules.sieve])
+
+    for name in map(as_project, names):
+        assert admits(name) == (rules.refuses(name) is None)
 
 
 # ---------------------------------------------------------------------- block

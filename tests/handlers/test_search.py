@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pyproxy.handlers import search
 from pyproxy.handlers.search import matching
 from pyproxy.model import normalised
+from pyproxy.selection import Sieve
 
 NAMES = st.from_regex(r"[ab](?:[ab._-]{0,4}[ab])?", fullmatch=True).map(lambda name: name.title())
 
@@ -30,6 +31,12 @@ def test_matching__the_name_itself_first_then_what_begins_with_it(tmp_path: Path
 def test_matching__several_lists__the_first_ones_spelling(tmp_path: Path) -> None:
     lists = [listed(tmp_path / "1", "Foo.Bar"), listed(tmp_path / "2", "foo_bar", "foo")]
     assert matching(lists, "foo", 10) == ["foo", "Foo.Bar"]
+
+
+def test_matching__what_no_sieve_lets_through__takes_nobodys_place(tmp_path: Path) -> None:
+    names = listed(tmp_path / "names", "foo-a", "foo-b", "foo-c", "foo-d")
+    sieves = [(Sieve(("foo*",), ("foo-a", "*-b")),)]
+    assert matching([names], "foo", 2, sieves=sieves) == ["foo-c", "foo-d"]
 
 
 @pytest.mark.parametrize("query", ["a\nb", "é", "\u017f", "(", "a b"])
