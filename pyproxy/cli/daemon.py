@@ -1,0 +1,64 @@
+"""The commands about the daemon and its configuration: serve, check, token."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import click
+
+from pyproxy import reload
+from pyproxy.auth import new_token
+from pyproxy.cli.asked import Asked, command, say, warn
+from pyproxy.cli.root import cli
+from pyproxy.config import describe
+
+
+@cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen; also unix:PATH.")
+@click.option("--workers", metavar="N", help="Processes that share the port and the store; auto: one a core.")
+@command
+def serve(asked: Asked) -> None:
+    """Run the daemon in the foreground; one line tells the index URL when it is ready."""
+    poked = reload.early()
+    config = asked.loaded()
+    warn(config)
+
+    def ready(url: str) -> None:
+        click.echo(f"pyproxy serves {url}")
+
+    if config.server.workers > 1:
+        from pyproxy.workers import supervisor  # heavy: what only several processes need
+
+        several = supervisor.Supervisor(
+            config, load=asked.load, ready=ready, log_format=asked.log_format, log_level=asked.log_level
+        )
+        asyncio.run(several.run(poked))
+        return
+    from pyproxy import app  # heavy: aiohttp and the daemon; other commands, and a supervisor, do without
+
+    asyncio.run(app.serve(config, load=asked.load, ready=ready, early=poked))
+
+
+@cli.command()
+@command
+def check(asked: Asked) -> None:
+    """Validate the configuration and print what it resolves to; secrets are not shown."""
+    config = asked.loaded()
+    click.echo(describe(config))
+    warn(config)
+    if (config.storage.path / "local").is_dir():
+        from pyproxy.repo_commands.colliding import colliding  # heavy: aiohttp, by what the daemon is built of
+
+        for warning in colliding(config):
+            say(warning, level=logging.WARNING, as_text="warning: ")
+
+
+@cli.command()
+@click.argument("name")
+@command
+def token(_asked: Asked, *, name: str) -> None:
+    """Print a new token once, and the hashed entry to paste into the YAML."""
+    secret, entry = new_token()
+    click.echo(f"token (shown once): {secret}")
+    click.echo(f"for guards.NAME.tokens: {name}: {entry}")
