@@ -62,6 +62,9 @@ ROWS: Final = (
     ),
 )
 
+QUICK: Final = tuple(row for row in ROWS if row.key in {"uv-cold-far", "pip-warm"})
+"""Each client once, and once cold."""
+
 
 def measure(on: Stage, row: Install) -> Iterator[Row]:
     """Each round installs once from each: from nothing, into nothing, with no cache of the client's own."""

@@ -26,7 +26,7 @@ def installed(name: str, *packages: str) -> Path:
     """The folder of a peer's programs. Raises Unavailable."""
     folder = CACHE / name
     stamp = folder / ".installed"
-    if not stamp.exists():
+    if not stamp.exists() or stamp.read_text() != " ".join(packages):
         shutil.rmtree(folder, ignore_errors=True)
         pip: tuple[str | Path, ...] = (
             sys.executable,
@@ -41,7 +41,7 @@ def installed(name: str, *packages: str) -> Path:
         )
         _run((sys.executable, "-m", "venv", "--without-pip", folder))
         _run(pip)
-        stamp.touch()
+        stamp.write_text(" ".join(packages))
     return folder / "bin"
 
 
@@ -126,8 +126,10 @@ class Pypiserver(_Peer):
         self._files = files
 
     def start(self) -> float:
-        programs = installed(self.name, "pypiserver", "watchdog")
-        where = ("-p", str(self.program.port), "-i", "127.0.0.1", "--disable-fallback")
+        programs = installed(self.name, "pypiserver", "watchdog", "gunicorn")
+        # Its default server answers one connection after the other, and keeps uv waiting for ever.
+        shape = ("--server", "gunicorn", "--backend", "cached-dir", "--disable-fallback")
+        where = ("-p", str(self.program.port), "-i", "127.0.0.1", *shape)
         return self.program.start((programs / "pypi-server", "run", *where, self._files), probe="/health")
 
 

@@ -53,7 +53,7 @@ def _several(on: Stage) -> Iterator[Row]:
 
 
 def _installs(on: Stage) -> Iterator[Row]:
-    for row in installs.ROWS:
+    for row in installs.QUICK if on.options.quick else installs.ROWS:
         if wanted(on.options, row.key):
             yield from installs.measure(on, row)
 
