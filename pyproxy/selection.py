@@ -34,10 +34,6 @@ class Selector:
     names: str
     versions: SpecifierSet | None = None
 
-    def names_project(self, project: ProjectName) -> bool:
-        """Whether it is about this project, in any of its versions."""
-        return project == self.names or fnmatchcase(project, self.names)
-
     def has(self, version: Version | None) -> bool | None:
         """Whether it means this version of a project that it names.
 
@@ -54,9 +50,22 @@ class Selector:
         return self.text
 
 
-def of_project(selectors: Iterable[Selector], project: ProjectName) -> tuple[Selector, ...]:
-    """Those that are about this project."""
-    return tuple(it for it in selectors if it.names_project(project))
+class Selectors:
+    """Entries by the names that they mean, so that a list of a hundred thousand is asked as fast as one of ten."""
+
+    __slots__ = ("_by_name", "_globs")
+
+    def __init__(self, selectors: Iterable[Selector]) -> None:
+        by_name: dict[str, list[Selector]] = {}
+        for selector in selectors:
+            by_name.setdefault(selector.names, []).append(selector)
+        globs = [name for name in by_name if _MAGIC.search(name)]
+        self._globs = tuple(selector for glob in globs for selector in by_name.pop(glob))
+        self._by_name = by_name
+
+    def of(self, project: ProjectName) -> tuple[Selector, ...]:
+        """Those that are about this project: by its very name, then by globs."""
+        return (*self._by_name.get(project, ()), *(it for it in self._globs if fnmatchcase(project, it.names)))
 
 
 class Sieve(msgspec.Struct, frozen=True):

@@ -95,6 +95,11 @@ class Layers:
     index: Index
     filtered: FilteredIndex | None
 
+    async def close(self) -> None:
+        for filtered in (self.filtered, *(remote.filtered for remote in self.remotes)):
+            if filtered is not None:
+                await filtered.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
@@ -362,6 +367,8 @@ class Machinery:
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
+        for distribution in site.distributions.values():
+            await distribution.layers.close()
         for source in (*self._replaced, *site.sources.values()):
             await source.close()
         await site.lists.close()

@@ -80,6 +80,14 @@ def test_describe__says_where_it_was_read_and_what_pip_gave(tmp_path: Path) -> N
     ("text", "warning"),
     [
         ("server: {listen: '0.0.0.0:80'}", "1: server.listen: 0.0.0.0:80 is open to other machines: whoever"),
+        (
+            "remotes: {a: {url: 'https://a.example', exempt: [b]}}",
+            "1: remotes.a.exempt: means nothing without min_age or exclude_newer",
+        ),
+        (
+            "remotes: {a: {url: 'https://a.example', includes: ['b>=1', c], excludes: [b, c<2]}}",
+            "1: remotes.a.includes: names b>=1, which excludes leaves nothing of",
+        ),
         ("server: {listen: 'host.example:80'}", "1: server.listen: host.example:80 is open to other machines"),
         (
             "remotes: {a: {url: 'http://a.example', username: u, password: p}}",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from pyproxy.config.addresses import Listen, UnixListen, is_loopback
-from pyproxy.config.settings import Config, DistributionConfig, GuardConfig, RemoteConfig, ServerConfig
+from pyproxy.config.settings import Config, DistributionConfig, FilterConfig, GuardConfig, RemoteConfig, ServerConfig
 from pyproxy.config.values import one_of
 
 _Doubts = Iterator[tuple[str, str]]  # path and message of each
@@ -44,6 +44,17 @@ def _of_remote(remote: RemoteConfig) -> _Doubts:
         yield secret, f"is sent to {host} unencrypted: its url is an http:// one"
     if not remote.tls.verify and remote.url.startswith("https:"):
         yield "tls.verify", f"whoever stands between here and {host} can change every file"
+    yield from _of_filters(remote.filters)
+
+
+def _of_filters(filters: FilterConfig) -> _Doubts:
+    if filters.exempt and not filters.needs_upload_times:
+        yield "exempt", "means nothing without min_age or exclude_newer"
+    # What is bare in both is never asked for; nobody writes that on purpose.
+    excluded = {it.names for it in filters.excludes if it.versions is None}
+    for selector in filters.includes:
+        if selector.names in excluded:
+            yield "includes", f"names {selector}, which excludes leaves nothing of"
 
 
 def _of_repositories(config: Config) -> _Doubts:
@@ -94,6 +105,8 @@ def _of_distribution(config: Config, distribution: DistributionConfig) -> _Doubt
         yield "merge", "means nothing without both a remote and a repository"
     if distribution.private and not distribution.remotes:
         yield "private", "means nothing without a remote"
+    for key, message in _of_filters(distribution.filters):
+        yield f"filters.{key}", message
 
 
 def _of_uploads(config: Config, distribution: DistributionConfig) -> _Doubts:

@@ -14,32 +14,33 @@ from pyproxy.filters.protocol import Hidden, Judge, Rule
 from pyproxy.filters.seen import Seen
 from pyproxy.instants import show_instant
 from pyproxy.model import ProjectName
-from pyproxy.selection import Selector, of_project
+from pyproxy.selection import Selectors
 from pyproxy.units import as_duration
 
 
 def rules(config: FilterConfig) -> Iterator[Rule]:
+    exempt = Selectors(config.exempt)
     of_local = config.exclude_newer is not None
     if config.unknown_age == "hide" and config.needs_upload_times:
         asked_by = [key for key, asks in (("min_age", config.min_age > 0), ("exclude_newer", of_local)) if asks]
-        yield UnknownAge(config.exempt, " and ".join(asked_by), of_local=of_local)
+        yield UnknownAge(exempt, " and ".join(asked_by), of_local=of_local)
     if config.exclude_newer is not None:
-        yield ExcludeNewer(config.exempt, config.exclude_newer)
+        yield ExcludeNewer(exempt, config.exclude_newer)
     if config.min_age > 0:
-        yield MinAge(config.exempt, config.min_age)
+        yield MinAge(exempt, config.min_age)
 
 
 @dataclass(frozen=True, slots=True)
 class _OfAge:
     """What the rules here have in common: the entries of `exempt` pass them."""
 
-    exempt: tuple[Selector, ...]
+    exempt: Selectors
 
     def refuses(self, project: ProjectName) -> None:
         del project
 
     def of(self, project: ProjectName) -> Judge | None:
-        exempt = of_project(self.exempt, project)
+        exempt = self.exempt.of(project)
         if any(it.versions is None for it in exempt):
             return None
         if not exempt:

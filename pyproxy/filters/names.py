@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pyproxy.config import BlockEntry, FilterConfig
+from pyproxy.config import FilterConfig
 from pyproxy.filters.protocol import Hidden, Judge, Rule, by_version
 from pyproxy.filters.seen import Seen
 from pyproxy.model import ProjectName
-from pyproxy.selection import Selector, Sieve, of_project
+from pyproxy.selection import Selector, Selectors, Sieve
 
 
 def rules(config: FilterConfig) -> Iterator[Rule]:
     if config.blocked:
-        yield Block(config.blocked)
+        blocked = Selectors(it.selector for it in config.blocked if it.selector is not None)
+        yield Block(blocked, frozenset(it.digest for it in config.blocked if it.digest is not None))
     if config.excludes:
-        yield Excludes(config.excludes)
+        yield Excludes(Selectors(config.excludes))
     if config.includes:
-        yield Includes(config.includes)
+        yield Includes(Selectors(config.includes))
 
 
 def sieve(config: FilterConfig) -> Sieve | None:
@@ -34,17 +35,17 @@ def sieve(config: FilterConfig) -> Sieve | None:
 class Includes:
     """A closed list of names. Several ranges of one name are or-ed; beside a bare entry they limit all the same."""
 
-    selectors: tuple[Selector, ...]
+    selectors: Selectors
 
     key: ClassVar = "includes"
 
     def refuses(self, project: ProjectName) -> str | None:
-        if any(it.names_project(project) for it in self.selectors):
+        if self.selectors.of(project):
             return None
         return f"{project} is not among includes"
 
     def of(self, project: ProjectName) -> Judge | None:
-        ranged = [it for it in of_project(self.selectors, project) if it.versions is not None]
+        ranged = [it for it in self.selectors.of(project) if it.versions is not None]
         if not ranged:
             return None
         reason = f"no version that includes names ({', '.join(map(str, ranged))})"
@@ -60,33 +61,34 @@ class Includes:
 class Excludes:
     """A bare entry drops the project, a ranged one the versions that it names."""
 
-    selectors: tuple[Selector, ...]
+    selectors: Selectors
 
     key: ClassVar = "excludes"
 
     def refuses(self, project: ProjectName) -> str | None:
-        bare = (it for it in of_project(self.selectors, project) if it.versions is None)
+        bare = (it for it in self.selectors.of(project) if it.versions is None)
         return next((f"excludes names {it}" for it in bare), None)
 
     def of(self, project: ProjectName) -> Judge | None:
-        return _all_but(of_project(self.selectors, project), "excludes")
+        return _all_but(self.selectors.of(project), "excludes")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Never to be offered: projects, versions, and files by their SHA-256."""
 
-    entries: tuple[BlockEntry, ...]
+    selectors: Selectors
+    digests: frozenset[str]
 
     key: ClassVar = "block"
 
     def refuses(self, project: ProjectName) -> str | None:
-        bare = (it for it in self._selectors(project) if it.versions is None)
+        bare = (it for it in self.selectors.of(project) if it.versions is None)
         return next((f"block names {it}" for it in bare), None)
 
     def of(self, project: ProjectName) -> Judge | None:
-        by_name = _all_but(self._selectors(project), "block")
-        digests = {it.digest for it in self.entries if it.digest is not None}
+        by_name = _all_but(self.selectors.of(project), "block")
+        digests = self.digests
         if not digests:
             return by_name
 
@@ -99,9 +101,6 @@ class Block:
             return by_name(file, now) if by_name is not None else None
 
         return judge
-
-    def _selectors(self, project: ProjectName) -> tuple[Selector, ...]:
-        return of_project((it.selector for it in self.entries if it.selector is not None), project)
 
 
 def _all_but(selectors: tuple[Selector, ...], key: str) -> Judge | None:

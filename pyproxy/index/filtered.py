@@ -138,6 +138,10 @@ class FilteredIndex:
         verdicts = await self._run(len(files), lambda: self._verdicts(project, seen(project, files)))
         return verdicts.of[-1]
 
+    async def close(self) -> None:
+        """Ends what is being judged; nobody waits for it any more."""
+        await self._flights.close()
+
     def _admit(self, project: ProjectName) -> None:
         if (refused := self._policy.refuses(project)) is not None:
             raise ProjectUnknown(f"{self._place} does not offer {project}: {refused.reason}")

@@ -251,6 +251,27 @@ async def test_quarantined__is_never_offered(up: RawUpstream, tmp_path: Path) ->
         assert (answer.status, answer.line) == (403, "alpha is quarantined on remote up: malware")
 
 
+async def test_json_api__knows_nothing_of_what_is_hidden(up: RawUpstream, tmp_path: Path) -> None:
+    published(up, ("1.0", 1), ("2.0", 1))
+    async with serving(tmp_path, one_remote(up, excludes=["alpha==2.0"])) as served:
+        answer = await served.ask("/pypi/main/pypi/alpha/json")
+        assert list(answer.json()["releases"]) == ["1.0"]
+        assert answer.json()["info"]["version"] == "1.0"
+        assert (await served.ask("/pypi/main/pypi/alpha/2.0/json")).status == 404
+
+
+async def test_provenance__of_a_hidden_file__is_not_given(up: RawUpstream, tmp_path: Path) -> None:
+    made = Project("alpha")
+    for version in ("1.0", "2.0"):
+        made.add(wheel(version), a_wheel("alpha", version), provenance=f"{up.url}integrity/{version}")
+        up.serve(f"/integrity/{version}", b"{}", content_type="application/json")
+    made.publish(up)
+    async with serving(tmp_path, one_remote(up, excludes=["alpha==2.0"])) as served:
+        asked = [f"/pypi/main/integrity/alpha/{version}/{wheel(version)}/provenance" for version in ("1.0", "2.0")]
+        assert [(await served.ask(path)).status for path in asked] == [200, 404]
+    assert up.count("/integrity/2.0") == 0
+
+
 @pytest.mark.parametrize("count", [199, 2000])
 async def test_page__large__is_judged_all_the_same(
     up: RawUpstream, tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch

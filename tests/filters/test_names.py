@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from packaging.version import Version
 from pyproxy.config import BlockEntry
 from pyproxy.config.filters import selector
 from pyproxy.model import as_project, as_sha256
-from pyproxy.selection import admitting
+from pyproxy.selection import Selector, admitting
 from tests.filters.looking import a_file, left, policy, reasons
 
 VERSIONS = ["0.9", "1.0rc1", "1.0", "1.0.post1", "1.5", "2.0.dev1", "2.0", "2.0+cpu", "10"]
@@ -176,3 +178,15 @@ def test_block__digest__hides_a_file_that_tells_none() -> None:
     assert reasons(rules, [a_file("alpha-1.0.tar.gz", hashes={"md5": "0" * 32})]) == {
         "alpha-1.0.tar.gz": "block names files by sha256, and its page tells none of this one"
     }
+
+
+def test_block__of_very_many_entries__is_asked_at_once() -> None:
+    entries = [BlockEntry(selector=Selector(f"p{number}", f"p{number}")) for number in range(100_000)]
+    rules = policy(blocked=(*entries, BlockEntry(selector=selector("alpha==1.0"))))
+
+    begun = time.process_time()
+    for _ in range(1000):
+        assert rules.refuses(as_project("alpha")) is None
+    assert time.process_time() - begun < 1.0
+    assert left(rules, sdists("1.0", "2.0")) == sdists("2.0")
+    assert rules.refuses(as_project("p99999")) is not None
