@@ -9,6 +9,9 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 INSTALL := $(IN_VENV) -m pip install --quiet --disable-pip-version-check --no-input --no-user
 
+# As pip does it with what it copies: where PYTHONDONTWRITEBYTECODE is set, each start would compile all modules.
+COMPILE := $(IN_VENV) -m compileall -q pyproxy
+
 .PHONY: help run test lint bench clean
 .DELETE_ON_ERROR:
 
@@ -42,11 +45,13 @@ clean:
 $(VENV)/.installed: pyproject.toml | $(VENV)/.made
 	@echo 'installing pyproxy into $(VENV)'
 	@$(INSTALL) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-tests: pyproject.toml | $(VENV)/.made
 	@echo 'installing pyproxy and what its tests need into $(VENV)'
 	@$(INSTALL) --editable '.[tests]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 # Plain python3 where it is new enough, else the newest that is. A name on PATH may be a shim that runs nothing:

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable
+from compileall import compile_dir
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -70,6 +71,7 @@ class Pyproxy:
 
     def start(self) -> float:
         config = self.configured()
+        compile_dir(ROOT / "pyproxy", quiet=1)  # as pip leaves a package that it installs
         listen = f"127.0.0.1:{self.program.port}"
         command = (
             sys.executable,

@@ -17,6 +17,7 @@ import click
 from pyproxy.config import Config, Flags, find, load, warnings
 from pyproxy.errors import BadRequirement, ConfigError, PyproxyError
 from pyproxy.logs import Format, Level, setup, shutdown
+from pyproxy.machine_index import MachineIndex, machine_index
 from pyproxy.repo_commands import NoSuchRepository
 from pyproxy.storage import store as storage
 
@@ -35,15 +36,19 @@ class Asked:
     log_format: Format = "text"
     log_level: Level = "info"
 
-    def load(self) -> Config:
-        """Raises ConfigError. Blocking: the machine's index may be asked of pip."""
-        path = self.config if self.config is not None else find(Path.cwd(), os.environ)
-        return load(path, flags=self.flags)
+    @property
+    def path(self) -> Path | None:
+        """The file that configures; None where nobody wrote one."""
+        return self.config if self.config is not None else find(Path.cwd(), os.environ)
 
-    def loaded(self) -> Config:
+    def load(self, machine: Callable[[], MachineIndex] = machine_index) -> Config:
+        """Raises ConfigError. Blocking: the machine's index may be asked of pip, by `machine`."""
+        return load(self.path, flags=self.flags, machine=machine)
+
+    def loaded(self, machine: Callable[[], MachineIndex] = machine_index) -> Config:
         """The configuration, or the end of the process with a line for each mistake."""
         try:
-            return self.load()
+            return self.load(machine)
         except ConfigError as exc:
             for mistake in exc.mistakes:
                 say(mistake)

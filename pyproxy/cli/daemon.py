@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import click
 
@@ -12,6 +14,7 @@ from pyproxy.auth import new_token
 from pyproxy.cli.asked import Asked, command, say, warn
 from pyproxy.cli.root import cli
 from pyproxy.config import describe
+from pyproxy.machine_index import MachineIndex, machine_index
 
 
 @cli.command()
@@ -21,10 +24,14 @@ from pyproxy.config import describe
 def serve(asked: Asked) -> None:
     """Run the daemon in the foreground; one line tells the index URL when it is ready."""
     poked = reload.early()
-    config = asked.loaded()
+    gc.disable()  # what is imported stays: to look through it again and again takes a twentieth of a start
+    alone = asked.path is None and asked.flags.workers is None
+    config = asked.loaded(_asked_beside if alone else machine_index)
     warn(config)
 
     def ready(url: str) -> None:
+        gc.freeze()
+        gc.enable()
         click.echo(f"pyproxy serves {url}")
 
     if config.server.workers > 1:
@@ -38,6 +45,15 @@ def serve(asked: Asked) -> None:
     from pyproxy import app  # heavy: aiohttp and the daemon; other commands, and a supervisor, do without
 
     asyncio.run(app.serve(config, load=asked.load, ready=ready, early=poked))
+
+
+def _asked_beside() -> MachineIndex:
+    """The machine's index. pip takes half a second to tell it, and this process has something to do meanwhile."""
+    with ThreadPoolExecutor(1) as asking:
+        found = asking.submit(machine_index)
+        import pyproxy.app  # noqa: F401  # heavy: aiohttp and the daemon, which is about to serve
+
+        return found.result()
 
 
 @cli.command()
