@@ -78,6 +78,19 @@ def is_sha256(digest: str) -> bool:
     return len(digest) == _DIGITS["sha256"] and digest.isascii() and not digest.encode().translate(None, _HEXADECIMAL)
 
 
+def all_sha256(raws: Iterable[object]) -> bool:
+    """Whether `hashes` would leave as they are all of these that are digests: one look at all of them together."""
+    digests = []
+    for raw in raws:
+        if isinstance(raw, dict) and raw:
+            digest = raw.get("sha256")
+            if digest is None or len(raw) > 1 or len(digest) != _DIGITS["sha256"]:
+                return False
+            digests.append(digest)
+    joined = "".join(digests)
+    return joined.isascii() and not joined.encode().translate(None, _HEXADECIMAL)
+
+
 def hashes(raw: dict[str, str | None]) -> Hashes:
     """Digests in lower case. What nobody can check is left out.
 
@@ -101,6 +114,8 @@ def hashes(raw: dict[str, str | None]) -> Hashes:
 
 def as_one(digests: Hashes) -> str:
     """The best of the digests as `algorithm=digest`, as links and attributes have it; empty where there is none."""
+    if (usual := digests.get(_BEST_FIRST[0])) is not None:
+        return f"{_BEST_FIRST[0]}={usual}"
     for algorithm in (*_BEST_FIRST, *digests):
         if algorithm in digests and algorithm in IN_LINKS:
             return f"{algorithm}={digests[algorithm]}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec.json import Decoder
 
 from pyproxy.errors import PageUnreadable
-from pyproxy.model import File, ProjectName, ProjectPage, normalised, printable
+from pyproxy.model import File, Hashes, ProjectName, ProjectPage, normalised, printable
 from pyproxy.simple_api import fields
-from pyproxy.simple_api.references import BadLink
+from pyproxy.simple_api.references import BadLink, all_plain
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
 
 T = TypeVar("T")
@@ -97,9 +97,10 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
     name = as_type(_text, page.name)
     if name and normalised(name) != project:
         raise PageUnreadable(f"it is the page of another project, {printable(name)}")
+    usual = _Usual.of(page.files) if isinstance(page, _Page) else _NOT_KNOWN
     for file in files:
         if isinstance(file, _File):
-            _put(file, shelf)
+            _put(file, shelf, usual)
         else:
             _put_loose(file, shelf)
     return _with_meta(page, project, shelf)
@@ -138,10 +139,27 @@ def check_meta(page: About) -> None:
         raise PageUnreadable(str(exc)) from exc
 
 
-def _put(file: _File, shelf: Shelf) -> None:
+class _Usual(NamedTuple):
+    """What holds for every file of a page, so that nobody has to look at each."""
+
+    plain: bool = False
+    sha256: bool = False
+
+    @classmethod
+    def of(cls, files: list[_File]) -> _Usual:
+        return cls(
+            plain=all_plain([file.url for file in files]),
+            sha256=fields.all_sha256(digests for file in files for digests in (file.hashes, file.core_metadata)),
+        )
+
+
+_NOT_KNOWN = _Usual()
+
+
+def _put(file: _File, shelf: Shelf, usual: _Usual) -> None:
     try:
-        target = shelf.base.resolve(file.url)
-        hashes = fields.hashes(file.hashes) if file.hashes else {}
+        target = shelf.base.resolve_plain(file.url) if usual.plain else shelf.base.resolve(file.url)
+        hashes = _digests_of(file.hashes, usual) if file.hashes else {}
         requires_python = fields.requires_python(file.requires_python) if file.requires_python else None
     except (BadLink, fields.BadField) as exc:
         shelf.drop(file.filename, str(exc))
@@ -154,9 +172,6 @@ def _put(file: _File, shelf: Shelf) -> None:
     if placed is None:
         return
     name, link = placed
-    metadata = file.core_metadata
-    if metadata is None:
-        metadata = _older_metadata(file)
     shelf.put(
         File(
             name,
@@ -165,13 +180,26 @@ def _put(file: _File, shelf: Shelf) -> None:
             hashes,
             requires_python,
             fields.yanked(file.yanked) if file.yanked else False,
-            fields.core_metadata(metadata) if metadata else metadata == {},
+            _metadata_of(file, usual),
             file.gpg_sig,
             file.size,
             fields.instant(file.upload_time),
             shelf.provenance(file.provenance) if file.provenance else None,
         )
     )
+
+
+def _digests_of(raw: dict[str, str | None], usual: _Usual) -> Hashes:
+    return cast("Hashes", raw) if usual.sha256 else fields.hashes(raw)
+
+
+def _metadata_of(file: _File, usual: _Usual) -> bool | Hashes:
+    metadata = file.core_metadata
+    if metadata is None:
+        metadata = _older_metadata(file)
+    elif metadata and usual.sha256:
+        return cast("bool | Hashes", metadata)
+    return fields.core_metadata(metadata) if metadata else metadata == {}
 
 
 def _older_metadata(file: _File) -> bool | dict[str, str | None] | None:
@@ -194,7 +222,7 @@ def _put_loose(raw: msgspec.Raw, shelf: Shelf) -> None:
     except (ValueError, RecursionError):
         file = _mended(raw, shelf)
     if file is not None:
-        _put(file, shelf)
+        _put(file, shelf, _NOT_KNOWN)
 
 
 def _mended(raw: msgspec.Raw, shelf: Shelf) -> _File | None:

@@ -179,3 +179,48 @@ def test_duplicate__other_hash__first_stands_and_the_rest_is_told() -> None:
     assert parsed.page.files[0].hashes == {"sha256": DIGEST}
     assert parsed.lost == 2
     assert "another file of this name" in parsed.dropped[0]
+
+
+def _usual(number: int) -> dict[str, object]:
+    name = f"proj-1.{number}-py3-none-any.whl"
+    url = f"https://files.example/{number}/{name}"
+    return {"filename": name, "url": url, "hashes": {"sha256": DIGEST}, "core-metadata": {"sha256": OTHER}}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"url": "../f/{name}"},
+        {"url": "https://files.example/a/./b/{name}"},
+        {"url": "https://files.example/a/%2e%2e/{name}"},
+        {"url": "https://files.example/%61/{name}#sha256=" + DIGEST},
+        {"url": "https://files.example/a/{name}?signed=yes"},
+        {"url": "https://files.example/a\n/{name}"},
+        {"url": "https://files.example/\u00e9/{name}"},
+        {"url": "https://files.example/" + "a" * 5000 + "/{name}"},
+        {"url": "HTTPS://FILES.example:443/a/{name}"},
+        {"url": "https://me@files.example/a/{name}"},
+        {"url": "{name}"},
+        {"url": ""},
+        {"hashes": {"sha256": DIGEST.upper()}},
+        {"hashes": {"sha256": DIGEST[:-1] + "g"}},
+        {"hashes": {"sha256": DIGEST[:-1]}},
+        {"hashes": {"sha256": DIGEST, "md5": "0" * 32}},
+        {"hashes": {"sha256": None}},
+        {"hashes": {}},
+        {"core-metadata": {"sha256": DIGEST.upper()}},
+        {"core-metadata": {"sha256": "no"}},
+        {"core-metadata": {}},
+        {"core-metadata": True},
+        {"core-metadata": None, "dist-info-metadata": {"sha256": DIGEST.upper()}},
+    ],
+)
+def test_files__looked_at_together__are_what_each_is_alone(odd: dict[str, object]) -> None:
+    name = "proj-2.0-py3-none-any.whl"
+    strange = _usual(0) | {"filename": name, "url": f"https://files.example/2/{name}"} | odd
+    if isinstance(url := odd.get("url"), str):
+        strange["url"] = url.format(name=name)
+    entries = [_usual(1), _usual(2), strange, _usual(3)]
+    alone = [file for one in entries for file in parse_json(one).page.files]
+    assert len(alone) >= len(entries) - 1
+    assert list(parse_json(*entries).page.files) == alone
