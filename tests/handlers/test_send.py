@@ -20,7 +20,8 @@ from tests.fakes.raw_upstream import RawUpstream
 NAME = "alpha-1.0.tar.gz"
 REQUEST = f"GET /pypi/main/files/up/files/{NAME} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 BODY = noise(12 << 20)
-STALL = 0.2
+STALL = 0.5
+"""Seconds: longer than a busy machine keeps this process from its turn, mostly."""
 
 
 @pytest.fixture(params=["stored", "arriving", "chunked"])
@@ -39,11 +40,11 @@ async def where(request: pytest.FixtureRequest, way: str, tmp_path: Path) -> Asy
         config = configured(tmp_path, one_remote(up))
         if request.param == "unix":
             config = replace(config, server=replace(config.server, listen=UnixListen(tmp_path / "s")))
-        async with running(config, limits=Limits(sweep=0.02, linger=0.2, send_stall=STALL)) as daemon:
-            if way == "stored":
-                async with connected(daemon.listener.address) as client:
-                    await client.ask(REQUEST)
+        if way == "stored":
+            async with running(config) as daemon, connected(daemon.listener.address) as client:
+                await client.ask(REQUEST)
                 await daemon.machinery.arrivals.close(grace=5)
+        async with running(config, limits=Limits(sweep=0.02, linger=0.2, send_stall=STALL)) as daemon:
             yield daemon.listener.address
             async with asyncio.timeout(5):
                 while daemon.current.site.users:  # noqa: ASYNC110 - nobody is told of a request's end
