@@ -34,7 +34,6 @@ lint: $(VENV)/.installed-tests
 	@$(IN_VENV) -m mypy pyproxy tests $(wildcard bench/*.py)
 
 bench: $(VENV)/.installed-tests
-	@test -f bench/__main__.py || { echo 'bench/ holds no benchmark yet' >&2; exit 1; }
 	@exec $(IN_VENV) -m bench $(ARGS)
 
 clean:

@@ -24,12 +24,15 @@ from bench.figures import Row, Tally, at_most
 from bench.servers import PYPROXY, ROOT
 from bench.stage import Stage, say
 from pyproxy.app import running
-from pyproxy.config import Flags, WrongConfig, load
+from pyproxy.config import Flags, load
 
 FILES: Final = 3000
 _TICK: Final = 0.001
 _IDLE: Final = 0.3
-_FILTERS: Final = ', prereleases: false, exclude_platforms: [windows, macos], excludes: ["nothing-*"]'
+_CONFIG: Final = """
+    remotes: {{up: {{url: "{index}", prereleases: false, exclude_platforms: [windows], excludes: ["nothing-*"]}}}}
+    distributions: {{main: {{remote: up}}}}
+"""
 
 
 class _Clock:
@@ -66,7 +69,7 @@ def measure(on: Stage) -> Iterator[Row]:
     folder = on.folder / "stall"
     folder.mkdir()
     config = folder / "pyproxy.yaml"
-    note = _write(config, on.index)
+    config.write_text(_CONFIG.format(index=on.index))
     tally = Tally()
     command = (sys.executable, "-m", "bench.stall", config, folder / "data")
     with cores.on(cores.SERVER), folder.joinpath("log").open("wb") as log:
@@ -90,7 +93,7 @@ def measure(on: Stage) -> Iterator[Row]:
         probe.stdin.close()
     cells = tally.cells()
     bar = at_most("≤ 20 ms", cells[PYPROXY].median, 20.0)
-    yield Row("stall", f"largest stall of the loop during a cold page of {FILES:,} files", "ms", cells, (bar,), note)
+    yield Row("stall", f"largest stall of the loop during a cold page of {FILES:,} files", "ms", cells, (bar,))
 
 
 _serial = count()
@@ -115,18 +118,6 @@ def _round(on: Stage, index: str, pipes: tuple[IO[str], IO[str]], tally: Tally) 
         if not answer.links():
             raise WrongAnswer(f"answers {answer.status} for a cold page of {FILES} files")
     tally.add(PYPROXY, take())
-
-
-def _write(config: Path, index: str) -> str:
-    """Writes it with filters where they are known; else says so."""
-    text = 'remotes: {{up: {{url: "{index}"{filters}}}}}\ndistributions: {{main: {{remote: up}}}}\n'
-    config.write_text(text.format(index=index, filters=_FILTERS))
-    try:
-        load(config)
-    except WrongConfig:
-        config.write_text(text.format(index=index, filters=""))
-        return "filters are not supported, so none were configured"
-    return ""
 
 
 if __name__ == "__main__":
