@@ -14,11 +14,12 @@ from bench.client import WrongAnswer, get
 from bench.crowd import crowd
 from bench.figures import Cell, Row, Tally, Verdict, at_most, at_most_exactly, ratio
 from bench.programs import Unavailable
-from bench.servers import CACHE, PYPROXY, STATIC, Server, warmed
+from bench.servers import CACHE, PYPROXY, Server, warmed
 from bench.stage import Options, Stage, say
 
 DIRECT: Final = "direct"
 _OK: Final = 200
+_HOST: Final = "pypiserver"
 _SMALLEST: Final = 1000
 """Bytes that a page of 12 files has at least, whatever fields a server leaves out."""
 _LARGE, _HERD = "cold-large", "cold-herd"
@@ -39,7 +40,7 @@ def offered(folder: Path, options: Options) -> list[Page]:
 
 def proxies(on: Stage) -> dict[str, Server]:
     """All servers that fetch what they do not have."""
-    return {name: server for name, server in on.servers.items() if name not in (STATIC, "pypiserver")}
+    return {name: on.servers[name] for name in (PYPROXY, CACHE, *on.peers) if name in on.servers and name != _HOST}
 
 
 def _due(on: Stage, number: int, slow_rounds: int, tally: Tally) -> dict[str, Server]:
@@ -50,7 +51,7 @@ def _due(on: Stage, number: int, slow_rounds: int, tally: Tally) -> dict[str, Se
 
 def _why(on: Stage, tally: Tally) -> None:
     for name in (PYPROXY, CACHE, *on.options.peers):
-        if name == "pypiserver" and name in on.servers:
+        if name == _HOST and name in on.servers:
             tally.fail(name, "fetches nothing")
         elif name not in on.servers:
             tally.fail(name, on.absent.get(name, "not started"))

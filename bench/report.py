@@ -31,14 +31,17 @@ class Run:
     seconds: float
     load: float
     """How busy the machine was with other things when it began: runnable processes, of the last minute."""
+    minutes: float
+    whole: bool
 
     def words(self) -> str:
         system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
         cores = f"{os.cpu_count()} cores"
+        ending = "" if self.whole else " until it was interrupted"
         by = "wrk" if WRK else "the generator of bench/load.py"
         return (
             f"{self.date}; {system}, {cores}, load {self.load:.1f} before the run; {self.rounds} interleaved rounds of "
-            f"{self.seconds:g} s by {by}; the whole run took"
+            f"{self.seconds:g} s by {by}, {self.minutes:.1f} minutes{ending}."
         )
 
 

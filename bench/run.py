@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,6 +25,7 @@ PEERS: Final = ("devpi-server", "proxpi", "pypiserver", "simple-repository-serve
 HERE: Final = Path(__file__).parent
 
 WORKERS: Final = 4
+_HERD: Final = ("herd-fetches", "herd-time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,16 @@ def _warm(on: Stage) -> Iterator[Row]:
 def _several(on: Stage) -> Iterator[Row]:
     """Rows with several workers, which are there for these alone."""
     servers = several(on, WORKERS)
-    asked = [row for row in warm.with_workers(warm.ROWS, WORKERS) if wanted(on.options, row.key)]
     names = (f"{PYPROXY} x{WORKERS}", f"{STATIC} x{WORKERS}")
-    yield from warm.measure(on, asked, names, ())
-    for name in names:
-        on.servers.pop(name, None)
-    if any(wanted(on.options, key) for key in ("herd-fetches", "herd-time")):
-        yield from cold.herd(on, {name: server for name, server in servers.items() if name.startswith(PYPROXY)})
-    for server in servers.values():
-        server.program.stop()
+    asked = [row for row in warm.with_workers(warm.ROWS, WORKERS) if wanted(on.options, row.key)]
+    try:
+        yield from warm.measure(on, asked, names, ())
+        if any(wanted(on.options, key) for key in _HERD):
+            yield from cold.herd(on, {name: one for name, one in servers.items() if name.startswith(PYPROXY)})
+    finally:
+        for name, server in servers.items():
+            on.servers.pop(name)
+            server.program.stop()
 
 
 def _installs(on: Stage) -> Iterator[Row]:
@@ -63,7 +67,7 @@ _PARTS: Final[Sequence[Part]] = (
     Part(("cold-p12", "cold-p300", "cold-p3000"), cold.pages),
     Part(("cold-burst",), cold.burst),
     Part(("cold-100m", "cold-100m-first"), cold.large),
-    Part((*(row.key for row in warm.with_workers(warm.ROWS, WORKERS)), "herd-fetches", "herd-time"), _several),
+    Part((*(row.key for row in warm.with_workers(warm.ROWS, WORKERS)), *_HERD), _several),
     Part(tuple(row.key for row in installs.ROWS), _installs),
     Part(("memory-end",), footprint.at_the_end),
     Part(("start", "memory-rest"), footprint.at_rest),
@@ -76,19 +80,23 @@ def wanted(options: Options, key: str) -> bool:
     return any(fnmatch(key, one) for one in options.only)
 
 
-def measured(options: Options, folder: Path) -> tuple[list[Row], dict[str, str]]:
-    """All rows asked for, and why which server has no figure."""
+def measured(options: Options, folder: Path, rows: list[Row]) -> dict[str, str]:
+    """Fills `rows` with all that are asked for; why which server has no figure.
+
+    A run that is interrupted leaves what was measured until then.
+    """
     with stage(options, folder, cold.offered) as on:
         bring_all(on)
-        parts = [part for part in _PARTS if any(wanted(options, key) for key in part.keys)]
-        rows = [row for part in parts for row in _rows(on, part)]
-        return rows, on.absent
+        for part in _PARTS:
+            if any(wanted(options, key) for key in part.keys):
+                rows += _rows(on, part)
+        return on.absent
 
 
 def _rows(on: Stage, part: Part) -> list[Row]:
     """The rows of a part; where it broke off, rows that say so: the others are measured all the same."""
     try:
-        return list(part.rows(on))
+        return [row for row in part.rows(on) if wanted(on.options, row.key)]
     except (WrongAnswer, Unavailable) as exc:
         say(f"failed: {exc}")
         keys = [key for key in part.keys if wanted(on.options, key)]
@@ -115,32 +123,37 @@ def _options() -> tuple[Options, argparse.Namespace]:
     return Options(rounds, seconds, quick=asked.quick, only=tuple(asked.only), peers=peers), asked
 
 
-def main() -> None:
-    options, asked = _options()
-    os.sched_setaffinity(0, cores.CLIENT)
-    began = time.monotonic()
-    run = report.Run(time.strftime("%Y-%m-%d"), options.rounds, options.seconds, os.getloadavg()[0])
-    with tempfile.TemporaryDirectory(prefix="pyproxy-bench-") as folder:
-        rows, absent = measured(options, Path(folder))
-    minutes = (time.monotonic() - began) / 60
+def _report(run: report.Run, rows: Sequence[Row], absent: Mapping[str, str], asked: argparse.Namespace) -> None:
     everyone = (PYPROXY, STATIC, CACHE, *PEERS)
-    text = "\n\n".join(
-        (
-            f"{run.words()} {minutes:.1f} minutes.",
-            report.table(rows),
-            "All servers; in brackets how many times pyproxy's figure:",
-            report.peers_table(rows, everyone),
-            report.notes(rows, absent),
-        )
-    )
+    tables = (report.table(rows), "All servers; in brackets how many times pyproxy's figure:")
+    text = "\n\n".join((run.words(), *tables, report.peers_table(rows, everyone), report.notes(rows, absent)))
     print(text)
-    kept = report.as_json(run, rows, absent)
     for path in (asked.json, HERE / "results.json" if asked.save else None):
         if path is not None:
-            path.write_text(kept)
+            path.write_text(report.as_json(run, rows, absent))
     for path in (asked.svg, HERE / "results.svg" if asked.save else None):
         if path is not None:
             path.write_text(plot.svg(rows))
     if asked.save:
         report.put_into(HERE / "README.md", text)
-    say(f"done in {minutes:.1f} minutes")
+
+
+def main() -> None:
+    options, asked = _options()
+    os.sched_setaffinity(0, cores.CLIENT)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    began, date, load = time.monotonic(), time.strftime("%Y-%m-%d"), os.getloadavg()[0]
+    rows: list[Row] = []
+    absent: dict[str, str] = {}
+    whole = True
+    try:
+        with tempfile.TemporaryDirectory(prefix="pyproxy-bench-") as folder:
+            absent = measured(options, Path(folder), rows)
+    except KeyboardInterrupt:
+        whole = False
+    minutes = (time.monotonic() - began) / 60
+    run = report.Run(date, options.rounds, options.seconds, load, minutes, whole)
+    _report(run, rows, absent, asked)
+    say(f"{'done' if whole else 'interrupted'} after {minutes:.1f} minutes")
+    sys.exit(0 if whole else 1)
