@@ -16,7 +16,7 @@ from bench.catalogue import GRAPH_ROOT
 from bench.client import WrongAnswer
 from bench.figures import Cell, Row, Tally, Verdict, at_most, ratio
 from bench.peers import makers
-from bench.programs import Unavailable
+from bench.programs import LOOPBACK, Unavailable
 from bench.servers import CACHE, PYPROXY, STATIC, NginxCache, Pyproxy, Server
 from bench.stage import Stage, say
 
@@ -170,4 +170,4 @@ def _uv() -> tuple[str | Path, ...]:
 def _clean() -> dict[str, str]:
     """The environment without what steers the clients elsewhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    return {**kept, "PIP_CONFIG_FILE": os.devnull}
+    return {**kept, **LOOPBACK, "PIP_CONFIG_FILE": os.devnull}

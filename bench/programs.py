@@ -20,6 +20,9 @@ START: Final = 60.0
 """Seconds that a server has until it answers."""
 
 STOP: Final = 10.0
+LOOPBACK: Final = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+"""No proxy that the environment names stands between servers, clients and the upstream."""
+
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PAUSE: Final = 0.005
 _IDLE: Final = 0.04
@@ -66,7 +69,7 @@ class Program:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **LOOPBACK, **(env or {})},
                 start_new_session=True,
             )
         while time.monotonic() < began + START:
