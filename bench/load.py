@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -157,23 +157,41 @@ def _own(url: str, headers: Mapping[str, str], connections: int, seconds: float,
     count = nbytes = 0
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        for at in range(connections):
+
+        def ask() -> None:
             sock = stack.enter_context(socket.create_connection((parts.hostname, parts.port or 80), timeout=_PATIENCE))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.sendall(requests[at % len(requests)])
+            sock.sendall(requests[count % len(requests)])
             selector.register(sock, selectors.EVENT_READ, _Connection(sock))
+
+        for _ in range(connections):
+            ask()
         began = time.monotonic()
         while (now := time.monotonic()) < began + seconds or (not count and now < began + _PATIENCE):
             for key, _ in selector.select(0.1):
                 one: _Connection = key.data
-                got = one.sock.recv_into(buffer)
-                if not got:
-                    raise WrongAnswer("a connection was closed")
+                got = _received(one, buffer)
+                if not got:  # a server that closes after each answer is asked anew
+                    selector.unregister(one.sock)
+                    one.sock.close()
+                    ask()
                 nbytes += got
-                if _taken(one, buffer[:got]):
+                if got and _taken(one, buffer[:got]):
                     count += 1
-                    one.sock.sendall(requests[count % len(requests)])
+                    with suppress(ConnectionError):  # closed already: the next read tells
+                        one.sock.sendall(requests[count % len(requests)])
     return Flow(count, nbytes, now - began)
+
+
+def _received(one: _Connection, buffer: memoryview) -> int:
+    """How many bytes came; 0 where the connection was closed between two answers. Raises WrongAnswer for within one."""
+    try:
+        got = one.sock.recv_into(buffer)
+    except ConnectionError:
+        got = 0
+    if not got and (one.head or one.left >= 0):
+        raise WrongAnswer("a connection was closed within an answer")
+    return got
 
 
 def _taken(one: _Connection, data: memoryview) -> bool:

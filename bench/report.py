@@ -107,7 +107,7 @@ def _cell(cell: Cell | None, ours: Cell, name: str) -> str:
     if cell.median is None:
         return cell.why
     against = ratio(cell.values, ours.values)
-    return number(cell.median) if name == PYPROXY or against is None else f"{number(cell.median)} ({against:.2g}x)"
+    return number(cell.median) if name == PYPROXY or against is None else f"{number(cell.median)} ({number(against)}x)"
 
 
 def _line(cells: Iterable[str]) -> str:

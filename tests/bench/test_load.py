@@ -25,6 +25,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = BODY[:100] if self.path == "/short" else BODY
         self.send_response(503 if wrong else 200)
         self.send_header("Content-Length", str(len(body)))
+        if self.path == "/closing":
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -66,6 +68,14 @@ def test_load__right_answers__are_counted() -> None:
 
     assert flow.requests > 0
     assert flow.nbytes > flow.requests * len(BODY) * 0.5
+
+
+@pytest.mark.usefixtures("_generator")
+def test_load__server_that_closes_after_each_answer__is_asked_anew() -> None:
+    with _serving() as url:
+        flow = load(f"{url}/closing", {}, connections=2, seconds=0.3, length=len(BODY))
+
+    assert flow.requests > 4
 
 
 @pytest.mark.usefixtures("_generator")
