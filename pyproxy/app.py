@@ -52,7 +52,9 @@ class Daemon:
         self.config = config
         self.machinery = machinery
         self.current = CurrentSite(build(config, machinery))
-        self.ground = Ground(machinery.news, machinery.fellows.changes, machinery.repositories, machinery.tallies)
+        self.ground = Ground(
+            machinery.news, machinery.fellows.changes, machinery.repositories, machinery.store, machinery.tallies
+        )
         shared = machinery.fellows.shared
         self.listener = Listener(
             self.handle,

@@ -3,8 +3,8 @@
 The handler says for how long and about which project (`Exchange.repeats`); the connection gives the same bytes again
 (`wire.memory`). An answer stands for a clock second at most: so its Date is right, and whatever else may have changed
 meanwhile (a blob lost, a remote's 404 grown old) is met by the next request. What must be seen at once is looked at
-each time: the configuration and the pages of this process (`News`), those of its fellows, and local content, which any
-process changes.
+each time: the configuration and the pages of this process (`News`), those of its fellows, and what any process changes:
+local content, and which files are cached.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pyproxy.logs import Access
 from pyproxy.metrics import Tally
 from pyproxy.news import News
 from pyproxy.storage.repository import Repositories
+from pyproxy.storage.store import Store
 from pyproxy.storage.tallies import Tallies
 
 REPEATABLE = frozenset({200, 206, 301, 304})
@@ -31,6 +32,7 @@ class Ground:
     news: News
     fellows: Changes
     repositories: Repositories
+    store: Store
     tallies: Tallies
 
 
@@ -72,6 +74,8 @@ class Standing:
     __slots__ = (
         "_access",
         "_at",
+        "_cache",
+        "_cached",
         "_cells",
         "_fellows",
         "_ground",
@@ -101,6 +105,8 @@ class Standing:
         self._seen = self._cells[self._where]
         self._fellows = fellows if ground.fellows.shared else None
         self._local = exchange.local_stamp
+        self._cache = exchange.cache_stamp
+        self._cached = exchange.cached
         self._tally = tally
         self._at = at
         self._nbytes = exchange.sent
@@ -120,12 +126,17 @@ class Standing:
             return False
         if self._fellows is not None and self._ground.fellows.stamp != self._fellows:
             return False
+        ground = self._ground
         try:
-            return self._local is None or self._ground.repositories.stamp() == self._local
+            return (self._local is None or ground.repositories.stamp() == self._local) and (
+                self._cache is None or ground.store.records.stamp() == self._cache
+            )
         except StoreTrouble:
             return False
 
     def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
         self._tally.add(self._nbytes - missing, seconds)
         self._ground.tallies.again(self._at)
+        if self._cached is not None:
+            self._ground.store.cache.touch(self._cached)
         self._access.tell(client, seconds, missing)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from pyproxy.metrics import RequestKind, Result
+from pyproxy.model import Sha256
 from pyproxy.part import Part
 from pyproxy.site import Distribution, Site
 
@@ -37,6 +38,10 @@ class Exchange:
     """The body of an answer that may be repeated, where it was sent from a file."""
     local_stamp: int | None = None
     """Of the local content, from before it was looked at; None where none is shown."""
+    cache_stamp: int | None = None
+    """Of the cache of remotes' files, likewise: what was evicted is not answered any more."""
+    cached: Sha256 | None = None
+    """The blob of that cache whose bytes are the answer: each answer is a use of it."""
 
     def kept_by(self, cache_control: str) -> str:
         """The directives, for the client's own cache alone where a guard is in front (RFC 9111 §3.5)."""

@@ -30,6 +30,9 @@ PASSING = "max-age=600"
 LASTS = 1.0
 """Seconds that an answer stands unasked: its use is to be noted now and then, and damage to a blob to be found."""
 
+LOCAL = "local"
+"""The source of what was uploaded, which no cache evicts."""
+
 METADATA = ".metadata"
 SIGNATURE = ".asc"
 
@@ -45,6 +48,8 @@ async def file(exchange: Exchange, distribution: Distribution, source: str, path
             companion = ending
             exchange.kind = "metadata" if ending == METADATA else "file"
     ref = FileRef(unquote(source), where.removesuffix(companion), as_filename(last.removesuffix(companion)))
+    if ref.source != LOCAL:
+        exchange.cache_stamp = exchange.site.cache_stamp()
     offered = await distribution.index.file(ref)
     asked = _conditions(exchange.request)
     exchange.repeats = Repeats(LASTS, offered.project)
@@ -80,6 +85,7 @@ async def _without_bytes(exchange: Exchange, offered: OfferedFile, asked: Condit
 
 async def _send(exchange: Exchange, content: Content, asked: Conditions, headers: dict[str, str]) -> web.StreamResponse:
     if content.blob is not None:
+        exchange.cached = content.blob.digest if exchange.cache_stamp is not None else None
         try:
             return await _send_blob(exchange, content.blob, asked, headers)
         finally:

@@ -78,6 +78,10 @@ class Site:
         """Another number after every change of local content. Raises StoreTrouble."""
         return self.machinery.repositories.stamp()
 
+    def cache_stamp(self) -> int:
+        """Another number after every change of the cache, evictions included. Raises StoreTrouble."""
+        return self.machinery.store.records.stamp()
+
     def last_updated(self, distribution: Distribution) -> str | None:
         """When the local content that is shown was made (RFC 3339, UTC); None where there is none."""
         if distribution.repository is None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.daemon import HTML, JSON, Answer, Project, Served, a_wheel, configured, noise, project, serving
+from tests.daemon import HTML, JSON, Answer, Project, Served, a_wheel, configured, noise, one_remote, project, serving
 from tests.fakes.raw_upstream import RawUpstream
 from tests.hot_path import with_hot_path_off
 from tests.uploading import local, upload
@@ -53,6 +53,25 @@ async def test_page_and_file__asked_again__are_known_by_heart(up: RawUpstream, t
             await served.ask(f"{link}.metadata")
             await served.ask("/pypi/main/simple/Alpha/")
         assert by_heart(served) >= 3  # the fourth, unless a second has just ended
+
+
+async def test_file__evicted__is_not_known_by_heart__and_each_answer_is_a_use(up: RawUpstream, tmp_path: Path) -> None:
+    made = Project("alpha")
+    for number in range(3):
+        made.add(f"alpha-{number}.0.tar.gz", noise(40_000, number))
+    made.publish(up)
+    first, second, third = made.files
+    text = f"storage: {{max_cache_size: 100000B}}\n{HOT}{one_remote(up)}"
+    async with serving(tmp_path, text) as served:
+        links = await served.links()
+        for name in (first, second, first, second, first):
+            assert (await served.ask(links[name])).body == made.files[name]
+        await served.ask(links[third])  # in the place of the second: the first was used last, by heart or not
+        await served.settled()
+        for name in (first, second):
+            assert (await served.ask(links[name])).body == made.files[name]
+
+    assert [up.count(f"/files/{name}") for name in made.files] == [1, 2, 1]
 
 
 HOT = "server: {hot_path: true}\n"
