@@ -28,7 +28,7 @@ run: $(VENV)/.installed
 	@exec $(IN_VENV) -m pyproxy serve $(ARGS)
 
 test: $(VENV)/.installed-tests
-	@exec $(IN_VENV) -m pytest --quiet -n $(JOBS) $(ARGS)
+	@exec $(IN_VENV) -m pytest --quiet -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-tests
 	@$(IN_VENV) -m ruff check .
