@@ -4,8 +4,6 @@
 #   make run PYTHON=/path/to/python3           the interpreter that .venv is made with
 
 ARGS ?=
-# Tests wait a good deal, for processes to start and for clocks: one more at once than there are cores.
-JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTHON ?=
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
@@ -28,7 +26,7 @@ run: $(VENV)/.installed
 	@exec $(IN_VENV) -m pyproxy serve $(ARGS)
 
 test: $(VENV)/.installed-tests
-	@exec $(IN_VENV) -m pytest --quiet -n $(JOBS) --dist worksteal $(ARGS)
+	@exec $(IN_VENV) -m pytest --quiet -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-tests
 	@$(IN_VENV) -m ruff check .
