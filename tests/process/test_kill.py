@@ -74,7 +74,7 @@ async def clients(served: Process, files: Mapping[str, bytes], tally: Tally, see
 async def test_kill__at_random_during_fills__nothing_wrong_and_every_start_in_order(
     tmp_path: Path, machine_environment: Mapping[str, str]
 ) -> None:
-    cycles = int(machine_environment.get(CYCLES, "10"))
+    cycles = int(machine_environment.get(CYCLES, "5"))
     dice = random.Random(7)
     tally = Tally()
     async with RawUpstream() as up:

@@ -115,7 +115,7 @@ def temps(data: Path) -> list[str]:
 async def test_kill__at_random_during_uploads__loses_nothing_that_was_acknowledged(
     tmp_path: Path, machine_environment: Mapping[str, str]
 ) -> None:
-    cycles = int(machine_environment.get(CYCLES, "8"))
+    cycles = int(machine_environment.get(CYCLES, "4"))
     dice = random.Random(11)
     journal = Journal()
     starts: list[float] = []

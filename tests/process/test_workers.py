@@ -461,7 +461,7 @@ def several(up: RawUpstream, dice: random.Random) -> Mapping[str, bytes]:
 async def test_kill__any_worker_at_any_moment__others_serve_and_the_account_is_right(
     tmp_path: Path, machine_environment: Mapping[str, str]
 ) -> None:
-    cycles = int(machine_environment.get(CYCLES, "6"))
+    cycles = int(machine_environment.get(CYCLES, "3"))
     dice = random.Random(11)
     async with RawUpstream() as up:
         files = several(up, dice)
@@ -502,7 +502,7 @@ if "pyproxy.workers" in sys.orig_argv:
 async def test_kill__workers_at_points_of_the_store__others_serve_and_the_account_is_right(
     tmp_path: Path, machine_environment: Mapping[str, str]
 ) -> None:
-    cycles = int(machine_environment.get(CYCLES, "6"))
+    cycles = int(machine_environment.get(CYCLES, "3"))
     (tmp_path / "sitecustomize.py").write_text(_ARMING.format(points=sorted(NAMES), variable=VARIABLE))
     env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     async with RawUpstream() as up:
