@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import forking
+
 # A slow machine is no bug, so examples have no deadline; in CI a run fails for what changed, never by a new dice roll.
 settings.register_profile("pyproxy", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -130,6 +132,7 @@ def _clean_session() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="pyproxy-home-") as home:
         _become(clean_environment(_MACHINE, Path(home)))
         yield
+        forking.end()
         _become(_MACHINE)
 
 

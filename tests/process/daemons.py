@@ -24,16 +24,15 @@ import aiohttp
 import yarl
 
 from pyproxy.storage.store import Finding, open_store, verify
+from tests import forking
 from tests.daemon import JSON, Answer
+from tests.forking import ROOT, AsyncForked
 from tests.hot_path import as_wanted
-
-ROOT = Path(__file__).parents[2]
 
 PATIENCE = 20.0
 """Seconds until something that should have happened counts as not happening. A busy machine takes its time."""
 
 _READY = re.compile(r"pyproxy serves (?P<url>http\S+)(?: on unix:(?P<path>.+))?")
-_LONGEST_LINE = 1 << 20
 
 
 class Dead(AssertionError):
@@ -50,19 +49,37 @@ class Done:
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    # aiohttp reads the machine's certificates twice when it is imported: a tenth of a second, for nobody here.
+    certificates = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **certificates, **more}
 
 
-async def pyproxy(*arguments: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Done:
-    """Runs a command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pyproxy", *map(str, arguments)),
+async def _started(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    fresh: bool,
+    around: tuple[str, ...] = (),
+) -> asyncio.subprocess.Process | AsyncForked:
+    """pyproxy with these arguments: forked, or `fresh` and below a command `around` it."""
+    if not (fresh or around or forking.OFF):
+        return await AsyncForked.begun("pyproxy", *arguments, cwd=cwd, env=env)
+    return await asyncio.create_subprocess_exec(
+        *(*around, sys.executable, "-m", "pyproxy", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,
-        env=_environment(env or {}),
+        env=env,
+        limit=forking.LONGEST_LINE,
     )
+
+
+async def pyproxy(
+    *arguments: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None, fresh: bool = False
+) -> Done:
+    """Runs a command to its end. `fresh`: as a user starts it, from the very beginning of the interpreter."""
+    process = await _started(*map(str, arguments), cwd=cwd, env=_environment(env or {}), fresh=fresh)
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
@@ -78,6 +95,7 @@ class Process:
     """One daemon, started as often as a test likes, with one configuration and one store below `folder`.
 
     `before` is a line of shell that runs ahead of it (`ulimit -n 64`), `under` a command that it runs below.
+    `fresh`: as a user starts it, where others are forked from a process that has imported everything already.
     """
 
     def __init__(
@@ -86,9 +104,10 @@ class Process:
         text: str | None,
         *arguments: str,
         cwd: Path = ROOT,
-        before: str = ":",
+        before: str = "",
         under: tuple[str, ...] = (),
         env: Mapping[str, str],
+        fresh: bool = False,
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -104,8 +123,8 @@ class Process:
             self.write(text)
             self._arguments = ["--config", str(self.config), *self._arguments]
         self._cwd = cwd
-        self._before, self._under = before, under
-        self._process: asyncio.subprocess.Process | None = None
+        self._before, self._under, self._fresh = before, under, fresh
+        self._process: asyncio.subprocess.Process | AsyncForked | None = None
         self._reading: asyncio.Task[None] | None = None
         self._heard = asyncio.Condition()
         # One for each start, the last in use. Those before stay open: closed, they let their readers wait for ever.
@@ -122,15 +141,14 @@ class Process:
     async def spawn(self) -> None:
         """Begins the process and waits for nothing."""
         assert self._process is None
-        command = (sys.executable, "-m", "pyproxy", "serve", *self._arguments)
-        self._process = await asyncio.create_subprocess_exec(
-            *(*self._under, "sh", "-c", f'{self._before} && exec "$@"', "sh", *command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        around = (*self._under, "sh", "-c", f'{self._before} && exec "$@"', "sh") if self._before or self._under else ()
+        self._process = await _started(
+            "serve",
+            *self._arguments,
             cwd=self._cwd,
             env=_environment(self.env),
-            limit=_LONGEST_LINE,
+            fresh=self._fresh,
+            around=around,
         )
         self._reading = asyncio.create_task(self._read(self._process))
 
@@ -217,7 +235,7 @@ class Process:
     def _count(self, text: str) -> int:
         return sum(text in line for line in self.lines)
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: asyncio.subprocess.Process | AsyncForked) -> None:
         assert process.stderr is not None
         async for line in process.stderr:
             async with self._heard:
@@ -283,13 +301,14 @@ async def daemon(
     text: str | None,
     *arguments: str,
     cwd: Path = ROOT,
-    before: str = ":",
+    before: str = "",
     under: tuple[str, ...] = (),
     started: bool = True,
     env: Mapping[str, str] | None = None,
+    fresh: bool = False,
 ) -> AsyncIterator[Process]:
-    """A daemon with this configuration (None: no `--config`), killed at the end if it is still there."""
-    process = Process(folder, text, *arguments, cwd=cwd, before=before, under=under, env=env or {})
+    """A daemon with this configuration (None: no `--config`), killed at the end if it is still there. See Process."""
+    process = Process(folder, text, *arguments, cwd=cwd, before=before, under=under, env=env or {}, fresh=fresh)
     try:
         if started:
             await process.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.daemons import ROOT
+from tests.forking import ROOT
 
 ROWS = "PYPROXY_BENCH_ROWS"
 """Which rows: "*" for every one, as .ci/run has it; unset, some of each kind."""

@@ -24,7 +24,7 @@ COMMANDS = ("serve", "check", "status", "verify", "gc")
 
 
 async def test_serve__ready_line__names_an_index_that_answers(tmp_path: Path) -> None:
-    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/")) as served:
+    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), fresh=True) as served:
         project(up)
 
         assert served.out == [f"pyproxy serves {served.url}\n"]
@@ -37,7 +37,8 @@ async def test_serve__without_configuration__serves_the_index_of_the_machine(tmp
     async with RawUpstream() as up:
         made = project(up)
         wheel = made.files["alpha-1.0-py3-none-any.whl"]
-        async with daemon(tmp_path, None, cwd=tmp_path, env={"PIP_INDEX_URL": f"{up.url}simple/"}) as served:
+        env = {"PIP_INDEX_URL": f"{up.url}simple/"}
+        async with daemon(tmp_path, None, cwd=tmp_path, env=env, fresh=True) as served:
             assert (await served.ask("/simple/alpha/")).status == 200
             assert (await served.ask("/pypi/main/files/machine/files/alpha-1.0-py3-none-any.whl")).status in {200, 404}
             page = await served.page()
@@ -82,7 +83,10 @@ async def test_serve__unix_socket_of_a_dead_daemon__is_taken_over(tmp_path: Path
 
 
 async def test_serve__sighup_while_it_starts__is_no_end(tmp_path: Path) -> None:
-    async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), started=False) as served:
+    async with (
+        RawUpstream() as up,
+        daemon(tmp_path, one_remote(f"{up.url}simple/"), started=False, fresh=True) as served,
+    ):
         # A slow disk: the index is checked, as after a crash, while the signals come.
         await served.start()
         await served.kill()
@@ -173,14 +177,14 @@ async def test_serve__remote_is_the_daemon_itself__is_refused(tmp_path: Path) ->
     "arguments", [("serve", "--nonsense"), ("nonsense",), ("serve", "surplus"), ("verify", "--log-level", "loud")]
 )
 async def test_command__wrong_usage__is_2(arguments: tuple[str, ...]) -> None:
-    done = await pyproxy(*arguments)
+    done = await pyproxy(*arguments, fresh=arguments == ("nonsense",))
 
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
 
 
 async def test_command__help__everywhere() -> None:
-    done = await asyncio.gather(pyproxy("--help"), *(pyproxy(name, "--help") for name in COMMANDS))
+    done = await asyncio.gather(pyproxy("--help", fresh=True), *(pyproxy(name, "--help") for name in COMMANDS))
 
     assert [d.code for d in done] == [0] * len(done)
     assert all(name in done[0].out for name in COMMANDS)

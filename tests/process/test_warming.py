@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.daemon import project
 from tests.fakes.faults import Status
 from tests.fakes.raw_upstream import RawUpstream
-from tests.process.daemons import ROOT, daemon, one_remote, pyproxy
+from tests.forking import ROOT
+from tests.process.daemons import daemon, one_remote, pyproxy
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
 GUARD = "guards: {staff: {read: [ci], tokens: {ci: 'sha256:" + "0" * 64 + "'}}}\n"

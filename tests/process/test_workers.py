@@ -25,7 +25,8 @@ from tests.daemon import JSON, Answer, Project, a_wheel, noise, project
 from tests.fakes.faults import Drip, Flip, Gate, Hang
 from tests.fakes.raw_client import connected
 from tests.fakes.raw_upstream import RawUpstream
-from tests.process.daemons import ROOT, Process, all_right, daemon, in_order, one_remote, pyproxy, temps_of, until
+from tests.forking import ROOT
+from tests.process.daemons import Process, all_right, daemon, in_order, one_remote, pyproxy, temps_of, until
 
 MIB = 1 << 20
 NAME = "alpha-1.0.tar.gz"
@@ -531,8 +532,7 @@ async def test_worker__that_stands_still__is_killed_and_replaced(tmp_path: Path)
     env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     async with RawUpstream() as up:
         project(up)
-        async with daemon(tmp_path, one_remote(f"{up.url}simple/"), *TWO, started=False, env=env) as served:
-            await served.start()
+        async with daemon(tmp_path, one_remote(f"{up.url}simple/"), *TWO, env=env, fresh=True) as served:
             hung = workers_of(served)[0]
             os.kill(hung, signal.SIGSTOP)
             answers = [await served.page(Connection="close") for _ in range(10)]  # the other takes them all

@@ -8,6 +8,7 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Self
@@ -17,34 +18,37 @@ from pyproxy.model import ProjectName, ProjectPage
 from pyproxy.storage.failpoints import VARIABLE
 from pyproxy.storage.records import PageHead, pack_page
 from pyproxy.storage.store import open_store
+from tests.forking import ROOT, begun
 from tests.storage.stores import got, put
 
-ROOT = Path(__file__).parents[2]
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
-def command(what: str, path: Path, argument: str = "") -> list[str]:
-    return [sys.executable, "-m", "tests.storage.child", what, str(path), argument]
-
-
-def child(what: str, path: Path, argument: str = "", *, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+def child(
+    what: str, path: Path, argument: str = "", *, failpoint: str = "", module: str = "tests.storage.child"
+) -> subprocess.CompletedProcess[str]:
     """Runs it to its end."""
-    return subprocess.run(
-        command(what, path, argument),
-        cwd=ROOT,
-        env={**os.environ, VARIABLE: failpoint},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        files = {"stdout": out.fileno(), "stderr": err.fileno()}
+        environment = {**os.environ, VARIABLE: failpoint}
+        code = begun(module, what, str(path), argument, cwd=ROOT, env=environment, **files).wait()
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(what, code, out.read(), err.read())
 
 
 class Running:
     """A child under way; killed at the end of the `with` block, if not before."""
 
-    def __init__(self, what: str, path: Path, argument: str = "") -> None:
-        self.process = subprocess.Popen(command(what, path, argument), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    def __init__(self, what: str, path: Path, argument: str = "", *, module: str = "tests.storage.child") -> None:
+        stdin, stdin_of_child = os.pipe()[::-1]
+        stdout, stdout_of_child = os.pipe()
+        files = {"stdin": stdin_of_child, "stdout": stdout_of_child, "stderr": 2}
+        self._process = begun(module, what, str(path), argument, cwd=ROOT, env=os.environ, **files)
+        for descriptor in (stdin_of_child, stdout_of_child):
+            os.close(descriptor)
+        self._stdin = os.fdopen(stdin, "w")
+        self._stdout = os.fdopen(stdout, "r")
 
     def __enter__(self) -> Self:
         return self
@@ -54,22 +58,31 @@ class Running:
 
     def line(self) -> str:
         """The next line it prints."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n")
+        return self._stdout.readline().rstrip("\n")
+
+    def go_on(self) -> None:
+        """Gives it the line that it waits for."""
+        self._stdin.write("\n")
+        self._stdin.flush()
 
     def kill(self) -> list[str]:
         """Ends it at once; the whole lines that it had printed and nobody had read."""
-        if self.process.returncode is not None:
+        if self._process.returncode is not None:
             return []
-        self.process.kill()
-        rest, _ = self.process.communicate()
-        return [line.rstrip("\n") for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+        self._process.kill()
+        return [line.rstrip("\n") for line in self._rest() if line.endswith("\n")]
 
     def finish(self) -> list[str]:
         """Waits for its good end; the lines it printed."""
-        rest, _ = self.process.communicate(timeout=50)
-        assert self.process.returncode == 0
-        return rest.splitlines()
+        lines = [line.rstrip("\n") for line in self._rest()]
+        assert self._process.returncode == 0
+        return lines
+
+    def _rest(self) -> list[str]:
+        with self._stdin, self._stdout:
+            lines = self._stdout.readlines()
+        self._process.wait()
+        return lines
 
 
 def say(line: object) -> None:

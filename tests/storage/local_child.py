@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import resource
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from pyproxy.errors import FileExists, NothingMatches, StoreTrouble
-from pyproxy.storage.failpoints import VARIABLE
 from pyproxy.storage.repository import Repositories, open_local
-from tests.storage.child import ROOT, UNLIMITED, Running, say
+from tests.storage.child import UNLIMITED, Running, say
+from tests.storage.child import child as of_any_module
 from tests.storage.repositories import REPO, add, digest_of, names, new_file, read
 
+child = partial(of_any_module, module="tests.storage.local_child")
 
-def command(what: str, path: Path, argument: str = "") -> list[str]:
-    return [sys.executable, "-m", "tests.storage.local_child", what, str(path), argument]
-
-
-def child(what: str, path: Path, argument: str = "", *, failpoint: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs it to its end."""
-    return subprocess.run(
-        command(what, path, argument),
-        cwd=ROOT,
-        env={**os.environ, VARIABLE: failpoint},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
-
-
-class LocalRunning(Running):
-    """A child under way; killed at the end of the `with` block, if not before."""
-
-    def __init__(self, what: str, path: Path, argument: str = "") -> None:
-        self.process = subprocess.Popen(
-            command(what, path, argument), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def go_on(self) -> None:
-        """Gives it the line that it waits for."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+LocalRunning = partial(Running, module="tests.storage.local_child")
 
 
 def content(name: str) -> bytes:
