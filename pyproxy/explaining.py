@@ -149,12 +149,12 @@ class _Walk:
         return True
 
     def _add(self, source: str, page: ProjectPage, why: Callable[[File], tuple[str, str] | None]) -> None:
-        for file, looked_at in zip(page.files, seen(page.name, page.files), strict=True):
+        for file, release in zip(page.files, seen(page.name, page.files).releases, strict=True):
             ruling = None
             if file.link not in self._shown:
                 key, reason = why(file) or (self._own, "it is not on the page, and no layer says why")
                 ruling = self._ruling(key, reason)
-            self.files.append(Explained(file.filename, looked_at.spelled, source, ruling))
+            self.files.append(Explained(file.filename, release.spelled, source, ruling))
 
     def _of_own(self, whole: Judged | None, file: File) -> tuple[str, str] | None:
         found = whole.of(file.link) if whole is not None else None

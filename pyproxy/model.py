@@ -131,10 +131,9 @@ def printable(text: str, limit: int = 80) -> str:
 
 def package_type(filename: str) -> PackageType | None:
     """What kind of distribution the name's ending says; None where it is no distribution."""
-    for ending, kind in _BINARY_ENDINGS.items():
-        if filename.endswith(ending):
-            return kind
-    return "sdist" if filename.endswith(_SDIST_ENDINGS) else None
+    if filename.endswith(_SDIST_ENDINGS):
+        return "sdist"
+    return next((kind for ending, kind in _BINARY_ENDINGS.items() if filename.endswith(ending)), None)
 
 
 def _stem(filename: str) -> str:

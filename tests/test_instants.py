@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyproxy.instants import as_instant, as_uploaded, show_instant
+from pyproxy.instants import as_instant, as_moments, as_uploaded, shortly_before, show_instant
 
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 
@@ -82,3 +82,28 @@ def test_instant__at_an_end_of_time__can_be_shown(text: str) -> None:
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2024-99-01T00:00:00Z"])
 def test_uploaded__untold_or_wrong__is_none(text: str | None) -> None:
     assert as_uploaded(text) is None
+
+
+TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=30),
+    st.datetimes().map(lambda it: f"{it.isoformat()}Z"),
+    st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    st.datetimes().map(datetime.isoformat),
+)
+
+
+@given(st.lists(TEXTS, max_size=4))
+def test_moments__of_many__are_those_of_each(texts: list[str | None]) -> None:
+    found = as_moments(texts)
+
+    assert [moment and moment.timestamp() for moment in found] == list(map(as_uploaded, texts))
+    assert all(moment is None or moment.tzinfo is not None for moment in found)
+
+
+@given(st.one_of(st.floats(-1e18, 1e18), st.floats(-1e11, 3e11)), st.datetimes())
+def test_shortly_before__is_after_nothing_that_is_after_the_instant(instant: float, uploaded: datetime) -> None:
+    moment = uploaded.replace(tzinfo=UTC)
+
+    assert moment.timestamp() <= instant or moment >= shortly_before(instant)
+    assert shortly_before(instant).timestamp() <= max(instant, datetime.min.replace(tzinfo=UTC).timestamp())

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import ClassVar
 
-from packaging.version import Version
-
 from pyproxy.config import FilterConfig
-from pyproxy.filters.protocol import Hidden, Judge, Rule
-from pyproxy.filters.seen import Seen
-from pyproxy.instants import show_instant
+from pyproxy.filters.protocol import Judge, Refused, Rule
+from pyproxy.filters.seen import Release, Seen
+from pyproxy.instants import shortly_before, show_instant
 from pyproxy.model import ProjectName
-from pyproxy.selection import Selectors
+from pyproxy.selection import Selector, Selectors
 from pyproxy.units import as_duration
 
 
@@ -39,25 +37,25 @@ class _OfAge:
     def refuses(self, project: ProjectName) -> None:
         del project
 
-    def of(self, project: ProjectName) -> Judge | None:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         exempt = self.exempt.of(project)
         if any(it.versions is None for it in exempt):
-            return None
-        if not exempt:
-            return self.judge
+            return ()
+        return (self._but(exempt),) if exempt else (self.judge,)
 
-        @cache
-        def passes(version: Version | None) -> bool:
+    def _but(self, exempt: Sequence[Selector]) -> Judge:
+        def passes(release: Release) -> bool:
             # `has` is None where nobody can tell: what may be another version than the one let through is not.
-            return any(it.has(version) for it in exempt)
+            return any(it.has(release.version) for it in exempt)
 
-        def judge(file: Seen, now: float) -> Hidden | None:
-            hidden = self.judge(file, now)
-            return None if hidden is None or passes(file.version) else hidden
+        def judge(page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
+            hidden = self.judge(page, now, positions)
+            let_through = {release for release in {page.releases[at] for at in hidden} if passes(release)}
+            return {at: why for at, why in hidden.items() if page.releases[at] not in let_through}
 
         return judge
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         raise NotImplementedError
 
 
@@ -69,11 +67,11 @@ class UnknownAge(_OfAge):
     asked_by: str
     of_local: bool
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        if file.uploaded is not None or (file.is_local and not self.of_local):
-            return None
-        return Hidden(f"unknown_age: nobody tells when it was uploaded, which {self.asked_by} must know")
+        hidden = Refused(self.key, f"hide: nobody tells when it was uploaded, which {self.asked_by} must know")
+        unknown = [at for at in positions if page.uploaded[at] is None]
+        return {at: hidden for at in unknown if self.of_local or not page.is_local(at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +81,13 @@ class ExcludeNewer(_OfAge):
     key: ClassVar = "exclude_newer"
     instant: float
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        if file.uploaded is None or file.uploaded <= self.instant:
-            return None
-        return Hidden(partial(_newer, file.uploaded))
+        return {
+            at: Refused(self.key, partial(_newer, uploaded, self.instant))
+            for at, uploaded in _after(page, positions, self.instant)
+            if uploaded > self.instant
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +97,27 @@ class MinAge(_OfAge):
     key: ClassVar = "min_age"
     seconds: float
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
-        if file.uploaded is None or file.is_local:
-            return None
-        of_age = file.uploaded + self.seconds
-        if of_age <= now:
-            return None
-        return Hidden(partial(_too_young, file.uploaded, self.seconds), until=of_age)
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
+        return {
+            at: Refused(self.key, partial(_too_young, uploaded, self.seconds), until=uploaded + self.seconds)
+            for at, uploaded in _after(page, positions, now - self.seconds)
+            if uploaded + self.seconds > now and not page.is_local(at)
+        }
 
 
-def _newer(uploaded: float) -> str:
-    return f"exclude_newer: it was uploaded at {_shown(uploaded)}"
+def _after(page: Seen, positions: Sequence[int], instant: float) -> Iterator[tuple[int, float]]:
+    """Those uploaded after the instant or at most a second before, and when. Few are, so few times become numbers."""
+    times, before = page.uploaded, shortly_before(instant)
+    near = [at for at in positions if (time := times[at]) is not None and time >= before]
+    return ((at, time.timestamp()) for at in near if (time := times[at]) is not None)
+
+
+def _newer(uploaded: float, instant: float) -> str:
+    return f"{_shown(instant)}: it was uploaded at {_shown(uploaded)}"
 
 
 def _too_young(uploaded: float, min_age: float) -> str:
-    said = f"min_age {as_duration(min_age)}: it was uploaded at {_shown(uploaded)}"
+    said = f"{as_duration(min_age)}: it was uploaded at {_shown(uploaded)}"
     return f"{said} and is offered from {_shown(uploaded + min_age)}"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import ClassVar
 
 from pyproxy.config import FilterConfig
-from pyproxy.filters.protocol import Hidden, Judge, Rule
+from pyproxy.filters.protocol import Judge, Refused, Rule, by_value
 from pyproxy.filters.seen import Seen
 from pyproxy.model import PackageType, ProjectName
 from pyproxy.units import as_size
@@ -26,6 +26,8 @@ _TAGS = (
     ("linux", ("linux", "manylinux", "musllinux")),
 )
 
+_NONE = frozenset[str]()
+
 
 def rules(config: FilterConfig) -> Iterator[Rule]:
     if config.package_types:
@@ -38,19 +40,18 @@ def rules(config: FilterConfig) -> Iterator[Rule]:
         yield MaxFileSize(config.max_file_size)
 
 
+@dataclass(frozen=True, slots=True)
 class _OfFiles:
     """What the rules here have in common: names decide nothing."""
-
-    __slots__ = ()
 
     def refuses(self, project: ProjectName) -> None:
         del project
 
-    def of(self, project: ProjectName) -> Judge:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         del project
-        return self.judge
+        return (self.judge,)
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         raise NotImplementedError
 
 
@@ -61,11 +62,13 @@ class PackageTypes(_OfFiles):
     kinds: frozenset[str]
     key: ClassVar = "package_types"
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        if file.kind in self.kinds:
-            return None
-        return Hidden(f"package_types does not name {file.kind or 'what this is'}")
+        return by_value(positions, [page.kinds[at] for at in positions], self._others)
+
+    def _others(self, kinds: Sequence[PackageType | None]) -> Mapping[PackageType | None, Refused]:
+        named = self.kinds
+        return {it: Refused(self.key, f"does not name {it or 'what this is'}") for it in kinds if it not in named}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,19 @@ class ExcludePlatforms(_OfFiles):
     platforms: frozenset[str]
     key: ClassVar = "exclude_platforms"
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        only = platforms_of(file)
-        return Hidden(f"exclude_platforms names {', '.join(sorted(only))}") if only and only <= self.platforms else None
+        tags = page.tags
+        told = [tag if (tag := tags[at]) is not None else _told(page, at) for at in positions]
+        return by_value(positions, told, self._excluded)
+
+    def _excluded(self, told: Sequence[str | frozenset[str]]) -> Mapping[str | frozenset[str], Refused]:
+        only = {it: _of_tags(it) if isinstance(it, str) else it for it in told}
+        return {
+            it: Refused(self.key, f"names {', '.join(sorted(platforms))}")
+            for it, platforms in only.items()
+            if platforms and platforms <= self.platforms
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +99,10 @@ class RequireProvenance(_OfFiles):
 
     key: ClassVar = "require_provenance"
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        return None if file.file.provenance is not None else Hidden("require_provenance: it has no attestations")
+        hidden = Refused(self.key, "true: it has no attestations")
+        return {at: hidden for at in positions if page.files[at].provenance is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +112,33 @@ class MaxFileSize(_OfFiles):
     limit: int
     key: ClassVar = "max_file_size"
 
-    def judge(self, file: Seen, now: float) -> Hidden | None:
+    def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        size = file.file.size
-        if size is None:
-            return Hidden("max_file_size: nobody tells how large it is")
-        return Hidden(partial(_too_large, size)) if size > self.limit else None
+        files, limit = page.files, self.limit
+        refused = [at for at in positions if (size := files[at].size) is None or size > limit]
+        return {at: Refused(self.key, partial(_too_large, files[at].size, limit)) for at in refused}
 
 
-def _too_large(size: int) -> str:
-    return f"max_file_size: it has {as_size(size)}"
+def _too_large(size: int | None, limit: int) -> str:
+    return f"{as_size(limit)}: {'nobody tells how large it is' if size is None else f'it has {as_size(size)}'}"
 
 
-def platforms_of(file: Seen) -> frozenset[str]:
-    """The platforms that its name limits it to, by the names that exclude_platforms has; none where it does not."""
-    if file.kind in _BY_KIND:
-        return frozenset([_BY_KIND[file.kind]])
-    if file.kind == "sdist" or file.kind is None:
-        return frozenset()
-    name = file.file.filename
-    if file.kind == "bdist_wheel":
-        return _of_tags(name.rpartition("-")[2])
-    rest = name[len(file.spelled or "") :].lower()
+def _told(page: Seen, position: int) -> str | frozenset[str]:
+    """What tells to which platforms a file's name limits it: tags, or the platforms themselves; none: it does not."""
+    kind, name = page.kinds[position], page.files[position].filename
+    if kind == "bdist_wheel":
+        return name
+    if kind == "sdist" or kind is None:
+        return _NONE
+    if kind in _BY_KIND:
+        return frozenset([_BY_KIND[kind]])
+    rest = name[len(page.releases[position].spelled or "") :].lower()
     return frozenset(platform for platform, tags in _TAGS if any(tag in rest for tag in tags))
 
 
-@lru_cache(maxsize=1000)
-def _of_tags(ending: str) -> frozenset[str]:
-    """The platforms of a wheel's last tag, which may be several (PEP 425). Pages repeat them by the thousand."""
-    return frozenset(map(_platform, ending.lower().removesuffix(".whl").split(".")))
+def _of_tags(tags: str) -> frozenset[str]:
+    """The platforms of a wheel's last tag, which may be several (PEP 425)."""
+    return frozenset(map(_platform, tags.rpartition("-")[2].lower().removesuffix(".whl").split(".")))
 
 
 def _platform(tag: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pyproxy.config import FilterConfig
-from pyproxy.filters.protocol import Hidden, Judge, Rule, by_version
-from pyproxy.filters.seen import Seen
+from pyproxy.filters.protocol import ByRelease, Judge, Refused, Rule
+from pyproxy.filters.seen import Release, Seen
 from pyproxy.model import ProjectName
 from pyproxy.selection import Selector, Selectors, Sieve
 
@@ -42,19 +42,23 @@ class Includes:
     def refuses(self, project: ProjectName) -> str | None:
         if self.selectors.of(project):
             return None
-        return f"{project} is not among includes"
+        return f"does not name {project}"
 
-    def of(self, project: ProjectName) -> Judge | None:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         ranged = [it for it in self.selectors.of(project) if it.versions is not None]
         if not ranged:
-            return None
-        reason = f"no version that includes names ({', '.join(map(str, ranged))})"
+            return ()
+        instead = f"names {', '.join(map(str, ranged))}"
 
-        def judge(file: Seen, now: float) -> Hidden | None:
-            del now
-            return None if any(it.has(file.version) for it in ranged) else Hidden(f"{_shown(file)} is {reason}")
+        def decide(releases: Sequence[Release]) -> Mapping[Release, Refused]:
+            named = zip(*(it.has_each([release.version for release in releases]) for it in ranged), strict=True)
+            return {
+                release: Refused(self.key, f"{instead}, which {release} is not")
+                for release, has in zip(releases, named, strict=True)
+                if not any(has)
+            }
 
-        return by_version(judge)
+        return (ByRelease(decide),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,9 @@ class Excludes:
 
     def refuses(self, project: ProjectName) -> str | None:
         bare = (it for it in self.selectors.of(project) if it.versions is None)
-        return next((f"excludes names {it}" for it in bare), None)
+        return next((f"names {it}" for it in bare), None)
 
-    def of(self, project: ProjectName) -> Judge | None:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         return _all_but(self.selectors.of(project), "excludes")
 
 
@@ -84,42 +88,43 @@ class Block:
 
     def refuses(self, project: ProjectName) -> str | None:
         bare = (it for it in self.selectors.of(project) if it.versions is None)
-        return next((f"block names {it}" for it in bare), None)
+        return next((f"names {it}" for it in bare), None)
 
-    def of(self, project: ProjectName) -> Judge | None:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         by_name = _all_but(self.selectors.of(project), "block")
-        digests = self.digests
-        if not digests:
-            return by_name
+        return (self._by_digest, *by_name) if self.digests else by_name
 
-        def judge(file: Seen, now: float) -> Hidden | None:
-            digest = file.file.hashes.get("sha256")
-            if digest is None:
-                return Hidden("block names files by sha256, and its page tells none of this one")
-            if digest in digests:
-                return Hidden(f"block names sha256:{digest}")
-            return by_name(file, now) if by_name is not None else None
-
-        return judge
+    def _by_digest(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
+        del now
+        digests = [page.files[at].hashes.get("sha256") for at in positions]
+        blocked = self.digests
+        return {
+            at: Refused(self.key, _blocked(digest))
+            for at, digest in zip(positions, digests, strict=True)
+            if digest in blocked or digest is None
+        }
 
 
-def _all_but(selectors: tuple[Selector, ...], key: str) -> Judge | None:
+def _blocked(digest: str | None) -> str:
+    return "names files by sha256, and its page tells none of this one" if digest is None else f"names sha256:{digest}"
+
+
+def _all_but(selectors: tuple[Selector, ...], key: str) -> tuple[Judge, ...]:
     """Hides the versions that these name, and those that nobody can compare with them."""
     if not selectors:
-        return None
+        return ()
 
-    def judge(file: Seen, now: float) -> Hidden | None:
-        del now
+    def decide(releases: Sequence[Release]) -> Mapping[Release, Refused]:
+        versions = [release.version for release in releases]
+        hides: dict[Release, Refused] = {}
         for selector in selectors:
-            has = selector.has(file.version)
-            if has is None:
-                return Hidden(f"{key} names {selector}, and {_shown(file)} cannot be compared with that")
-            if has:
-                return Hidden(f"{key} names {selector}")
-        return None
+            for release, has in zip(releases, selector.has_each(versions), strict=True):
+                if has is not False and release not in hides:
+                    hides[release] = Refused(key, _named(selector, release, has=has))
+        return hides
 
-    return by_version(judge)
+    return (ByRelease(decide),)
 
 
-def _shown(file: Seen) -> str:
-    return file.spelled or "what its name says"
+def _named(selector: Selector, release: Release, *, has: bool | None) -> str:
+    return f"names {selector}" if has else f"names {selector}, and {release} cannot be compared with that"

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import msgspec
+from functools import partial
+from operator import attrgetter
+from typing import TypeVar
 
 from pyproxy.config import FilterConfig
 from pyproxy.filters import age, files, names, versions
-from pyproxy.filters.protocol import Hidden, Judge, Rule
-from pyproxy.filters.seen import Seen
+from pyproxy.filters.protocol import ByRelease, Refused, Rule
+from pyproxy.filters.seen import Release, Seen
 from pyproxy.filters.versions import KeepLatest
 from pyproxy.model import ProjectName
 from pyproxy.selection import Sieve
+
+V = TypeVar("V")
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +35,16 @@ Age comes last, so that a file is said to come of age only where nothing else hi
 UNDECIDED = "could not be decided, so that nothing is offered; the log says more"
 
 
-class Refused(msgspec.Struct, frozen=True, gc=False):
-    """The rule that hides something, by its key, and why."""
-
-    key: str
-    why: Hidden
-
-    @property
-    def reason(self) -> str:
-        return self.why.reason
-
-
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What becomes of a page's files, by their position; None: shown. Holds until `until` (seconds, epoch)."""
+    """What becomes of a page's files, by their position; None: shown. Holds until `until` (seconds, epoch).
+
+    `counts` says how many files each key hides.
+    """
 
     of: tuple[Refused | None, ...]
     until: float
+    counts: Mapping[str, int]
 
     @property
     def hidden(self) -> Iterator[Refused]:
@@ -74,37 +71,22 @@ class Policy:
         """Which rule keeps the whole project back, by its name alone; None where that decides nothing."""
         for rule in self.rules:
             try:
-                reason = rule.refuses(project)
+                said = rule.refuses(project)
             except Exception:
                 log.exception("filter %s failed over the name of %s", rule.key, project)
-                reason = f"{rule.key} {UNDECIDED}"
-            if reason is not None:
-                return Refused(rule.key, Hidden(reason))
+                said = UNDECIDED
+            if said is not None:
+                return Refused(rule.key, said)
         return None
 
-    def verdicts(self, project: ProjectName, files: tuple[Seen, ...], now: float) -> Verdicts:
+    def verdicts(self, project: ProjectName, page: Seen, now: float) -> Verdicts:
         """What becomes of these files of one project."""
-        judges = [_judge(rule, project) for rule in self.rules]
-        asked = [(key, judge) for key, judge in judges if judge is not None]
-        failures = _Failures(project)
-        found: list[Refused | None] = []
-        until = math.inf
-        for file in files:
-            refused = None
-            for key, judge in asked:
-                try:
-                    hidden = judge(file, now)
-                except Exception as exc:  # noqa: BLE001 - whatever it is, the file is not shown
-                    hidden = failures.hidden(key, file, exc)
-                if hidden is not None:
-                    refused = Refused(key, hidden)
-                    until = min(until, hidden.until)
-                    break
-            found.append(refused)
+        court = _Court(project, page, now)
+        for rule in self.rules:
+            court.ask(rule)
         if self.latest is not None:
-            _count_last(self.latest, files, found, failures)
-        failures.tell()
-        return Verdicts(tuple(found), until)
+            court.count_last(self.latest)
+        return court.verdicts()
 
 
 def policy_of(config: FilterConfig) -> Policy:
@@ -113,49 +95,93 @@ def policy_of(config: FilterConfig) -> Policy:
     return Policy(tuple(rule for family in FAMILIES for rule in family(config)), latest, names.sieve(config))
 
 
-def _judge(rule: Rule, project: ProjectName) -> tuple[str, Judge | None]:
-    try:
-        return rule.key, rule.of(project)
-    except Exception as exc:  # noqa: BLE001 - told once, with the files that it hides
-        failure = exc
+class _Court:
+    """One page on its way through the rules, in their order: each is asked about what those before it have left."""
 
-        def fails(file: Seen, now: float) -> Hidden:
-            del file, now
-            raise failure
-
-        return rule.key, fails
-
-
-def _count_last(latest: KeepLatest, files: tuple[Seen, ...], found: list[Refused | None], failures: _Failures) -> None:
-    left = [position for position, refused in enumerate(found) if refused is None]
-    try:
-        hidden = latest.hides([files[position] for position in left])
-    except Exception as exc:  # noqa: BLE001 - as above
-        hidden = {at: failures.hidden(latest.key, files[position], exc) for at, position in enumerate(left)}
-    for at, why in hidden.items():
-        found[left[at]] = Refused(latest.key, why)
-
-
-class _Failures:
-    """What rules raised over one page: a line in the log for each rule, however many files it failed over."""
-
-    def __init__(self, project: ProjectName) -> None:
+    def __init__(self, project: ProjectName, page: Seen, now: float) -> None:
         self._project = project
-        self._first: dict[str, tuple[str, Exception]] = {}
-        self._count: dict[str, int] = {}
+        self._page = page
+        self._now = now
+        self._found: list[Refused | None] = [None] * len(page)
+        self._left: Sequence[int] = range(len(page))
+        self._releases: Sequence[Release] = page.distinct
+        self._hidden: dict[Release, Refused] = {}
+        """Releases that are hidden, while their files are still among those left: until a rule looks at files."""
+        self._failures: dict[str, Exception] = {}
 
-    def hidden(self, key: str, file: Seen, exc: Exception) -> Hidden:
-        self._first.setdefault(key, (file.file.filename, exc))
-        self._count[key] = self._count.get(key, 0) + 1
-        return Hidden(f"{key} {UNDECIDED}")
+    def ask(self, rule: Rule) -> None:
+        try:
+            judges = rule.of(self._project)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, nothing is shown; told once
+            self._failures[rule.key] = exc
+            self._hide(dict.fromkeys(self._files(), Refused(rule.key, UNDECIDED)))
+            return
+        for judge in judges:
+            if isinstance(judge, ByRelease):
+                self._hidden |= self._asked(rule.key, judge.decide, self._releases)
+                self._releases = [release for release in self._releases if release not in self._hidden]
+            else:
+                self._hide(self._asked(rule.key, partial(judge, self._page, self._now), self._files()))
 
-    def tell(self) -> None:
-        for key, (filename, exc) in self._first.items():
-            log.error(
-                "filter %s failed over %d files of %s, which are hidden; the first is %s",
-                key,
-                self._count[key],
-                self._project,
-                filename,
-                exc_info=exc,
-            )
+    def count_last(self, latest: KeepLatest) -> None:
+        left = self._files()
+        try:
+            self._hide(latest.hides(self._page, left))
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._failures[latest.key] = exc
+            self._hide(dict.fromkeys(left, Refused(latest.key, UNDECIDED)))
+
+    def verdicts(self) -> Verdicts:
+        self._files()
+        hidden = [*filter(None, self._found)]
+        counts = Counter(map(attrgetter("key"), hidden))
+        self._tell()
+        return Verdicts(tuple(self._found), min(map(attrgetter("until"), hidden), default=math.inf), counts)
+
+    def _asked(
+        self, key: str, judge: Callable[[Sequence[V]], Mapping[V, Refused]], asked: Sequence[V]
+    ) -> Mapping[V, Refused]:
+        """What the judge says of all these; where it raises, of each by itself, so that it hides no others."""
+        try:
+            return judge(asked)
+        except Exception:  # noqa: BLE001 - it raises again
+            hidden: dict[V, Refused] = {}
+            for one in asked:
+                try:
+                    hidden.update(judge((one,)))
+                except Exception as exc:  # noqa: BLE001 - as above
+                    self._failures.setdefault(key, exc)
+                    hidden[one] = Refused(key, UNDECIDED)
+            return hidden
+
+    def _files(self) -> Sequence[int]:
+        """The positions of the files that are left."""
+        if hidden := self._hidden:
+            column, self._hidden = self._page.releases, {}
+            self._hide({at: hidden[column[at]] for at in self._left if column[at] in hidden})
+        return self._left
+
+    def _hide(self, hidden: Mapping[int, Refused]) -> None:
+        if not hidden:
+            return
+        for at, why in hidden.items():
+            self._found[at] = why
+        self._left = [at for at in self._left if at not in hidden]
+
+    def _tell(self) -> None:
+        """A line in the log for each rule that raised, however many files it failed over."""
+        pairs = zip(self._page.files, self._found, strict=True)
+        failed = (
+            [(file, it.key) for file, it in pairs if it is not None and it.said is UNDECIDED] if self._failures else []
+        )
+        for rule, exc in self._failures.items():
+            names = [file.filename for file, key in failed if key == rule]
+            if names:  # else it was about releases of which no file was left
+                log.error(
+                    "filter %s failed over %d files of %s, which are hidden; the first is %s",
+                    rule,
+                    len(names),
+                    self._project,
+                    names[0],
+                    exc_info=exc,
+                )

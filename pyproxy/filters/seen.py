@@ -1,16 +1,21 @@
-"""A file of a page as rules look at it: its name read once, its upload time as a number."""
+"""The files of a page as rules look at them: their names read once, their upload times as numbers, a column for each.
+
+No column raises, whatever a file's name or upload time says: what cannot be read is None.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from pyproxy.instants import as_uploaded
+from pyproxy.instants import as_moments
 from pyproxy.model import File, PackageType, ProjectName, package_type
-from pyproxy.simple_api import spelled_versions
+from pyproxy.simple_api import split_names
 
 LOCAL = "local/"
 """How the links of local files begin; no remote can be called so."""
@@ -19,43 +24,59 @@ LOCAL = "local/"
 _BUILT = re.compile(r"[.-](?:linux-\w+|macosx-[0-9.]+-\w+|win32|win-\w+|freebsd-[^/]+)\.(?:tar\.\w+|tgz|zip)\Z")
 _PLATFORM = re.compile(r"[.-](?:linux|macosx|win32|win|freebsd)(?:-|\Z)")
 
+_WHEEL: PackageType = "bdist_wheel"
 _BUILT_FOR = frozenset[PackageType | None]({"bdist_dumb", "bdist_wininst", "bdist_msi", "bdist_dmg"})
 """Kinds whose names have the platform behind the version: "a-1.0.win32-py2.7.exe"."""
 
 
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """`version` is None where the file's name has none that PEP 440 can read; `spelled` is what stands there.
+class Release(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A version as names of files spell it: one object on a page, however many files have it.
 
-    `uploaded` is in seconds since the epoch, None where nobody tells.
+    `version` is None where PEP 440 cannot read what stands there; `spelled` is None where nothing does.
     """
 
-    file: File
-    kind: PackageType | None
     spelled: str | None
     version: Version | None
-    uploaded: float | None
-    is_local: bool
+
+    def __str__(self) -> str:
+        return self.spelled or "what its name says"
 
 
-def seen(project: ProjectName, files: Sequence[File]) -> tuple[Seen, ...]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Columns of equal length, by a file's position; and the distinct releases, in the order of their first files.
+
+    `tags` is what follows the version in a wheel's name of the usual form, else None; `uploaded` None: nobody tells.
+    """
+
+    files: Sequence[File]
+    kinds: Sequence[PackageType | None]
+    tags: Sequence[str | None]
+    releases: Sequence[Release]
+    uploaded: Sequence[datetime | None]
+    distinct: Sequence[Release]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def is_local(self, position: int) -> bool:
+        return self.files[position].link.startswith(LOCAL)
+
+
+def seen(project: ProjectName, files: Sequence[File]) -> Seen:
     """The files as rules look at them. Each version is read once, however many files have it."""
-    versions: dict[str | None, Version | None] = {None: None}
-    found = []
-    for file, spelling in zip(files, spelled_versions(files, project), strict=True):
-        kind, spelled = kind_of(file.filename), spelling
-        if spelling is not None and kind in _BUILT_FOR:
-            spelled = built_version(spelling)
-        if spelled not in versions:
-            versions[spelled] = as_version(spelled)
-        uploaded = as_uploaded(file.upload_time)
-        found.append(Seen(file, kind, spelled, versions[spelled], uploaded, file.link.startswith(LOCAL)))
-    return tuple(found)
+    spelled, tags = split_names(files, project)
+    kinds = [_WHEEL if tag is not None else kind_of(file.filename) for file, tag in zip(files, tags, strict=True)]
+    for position, kind in enumerate(kinds):
+        if kind in _BUILT_FOR and (spelling := spelled[position]) is not None:
+            spelled[position] = built_version(spelling)
+    releases = {spelling: Release(spelling, as_version(spelling)) for spelling in dict.fromkeys(spelled)}
+    uploaded = as_moments([file.upload_time for file in files])
+    return Seen(files, kinds, tags, [releases[spelling] for spelling in spelled], uploaded, tuple(releases.values()))
 
 
 def kind_of(filename: str) -> PackageType | None:
     """What kind of distribution it is by its name, built archives with an sdist's ending told apart."""
-    if filename.endswith(".whl"):
-        return "bdist_wheel"
     kind = package_type(filename)
     return "bdist_dumb" if kind == "sdist" and _BUILT.search(filename) else kind
 

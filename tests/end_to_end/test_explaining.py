@@ -92,7 +92,7 @@ distributions:
 async def test_explain__name_that_is_refused__and_nobody_is_asked(up: RawUpstream, tmp_path: Path) -> None:
     async with serving(tmp_path, one_remote(up, includes=["beta"])) as served:
         found = await explained(served)
-        assert rulings(found) == [("remotes.up.includes", "remote up is not asked: alpha is not among includes")]
+        assert rulings(found) == [("remotes.up.includes", "remote up is not asked: includes does not name alpha")]
     assert up.requests == []
 
 

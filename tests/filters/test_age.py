@@ -63,7 +63,7 @@ def test_unknown_age__decides_only_where_ages_are_asked_for() -> None:
     assert versions(left(policy(exclude_newer=NOW), page)) == ["1"]
     assert versions(left(policy(min_age=DAY, unknown_age="show"), page)) == ["1", "2", "3"]
     assert reasons(policy(min_age=DAY), page[1:2]) == {
-        "alpha-2.tar.gz": "unknown_age: nobody tells when it was uploaded, which min_age must know"
+        "alpha-2.tar.gz": "unknown_age hide: nobody tells when it was uploaded, which min_age must know"
     }
 
 

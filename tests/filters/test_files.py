@@ -76,6 +76,6 @@ def test_max_file_size__hides_larger_files_and_those_whose_size_nobody_tells() -
 
     assert left(policy(max_file_size=10), files) == ["alpha-1.10.tar.gz"]
     assert reasons(policy(max_file_size=10), files) == {
-        "alpha-1.11.tar.gz": "max_file_size: it has 11 B",
-        "alpha-1.x.tar.gz": "max_file_size: nobody tells how large it is",
+        "alpha-1.11.tar.gz": "max_file_size 10 B: it has 11 B",
+        "alpha-1.x.tar.gz": "max_file_size 10 B: nobody tells how large it is",
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ import pytest
 
 from pyproxy.config import FilterConfig
 from pyproxy.filters import Policy, policy_of, seen
-from pyproxy.filters.protocol import Hidden, Judge
+from pyproxy.filters.protocol import Judge, Refused
 from pyproxy.filters.seen import Seen
 from pyproxy.filters.versions import KeepLatest
 from pyproxy.model import ProjectName, as_project
@@ -29,20 +30,20 @@ class Broken:
         if self.at == "name":
             raise ValueError(project)
 
-    def of(self, project: ProjectName) -> Judge:
+    def of(self, project: ProjectName) -> Sequence[Judge]:
         if self.at == "project":
             raise ValueError(project)
-        return self._judge
+        return (self._judge,)
 
-    def _judge(self, file: Seen, now: float) -> Hidden | None:
-        if self.at in file.file.filename:
+    def _judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
+        if any(self.at in page.files[at].filename for at in positions):
             raise ValueError(now)
-        return None
+        return {}
 
 
 class BrokenLatest(KeepLatest):
-    def hides(self, files: object) -> dict[int, Hidden]:
-        raise ValueError(files)
+    def hides(self, page: Seen, positions: object) -> dict[int, Refused]:
+        raise ValueError(page, positions)
 
 
 def test_no_keys__are_no_rules() -> None:
@@ -79,5 +80,5 @@ def test_reason__is_of_the_first_rule_that_hides() -> None:
     assert [it.key for it in rules.verdicts(ALPHA, seen_files(), NOW).hidden] == ["excludes", "package_types"]
 
 
-def seen_files() -> tuple[Seen, ...]:
+def seen_files() -> Seen:
     return seen(ALPHA, [a_file(name) for name in FILES])

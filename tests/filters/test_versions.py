@@ -48,7 +48,7 @@ def test_keep_latest__versions_that_cannot_be_read__are_the_oldest() -> None:
     assert latest(1, "2004d", "0.1") == ["0.1"]
     assert latest(2, "2004d", "2004e", "0.1") == ["2004e", "0.1"]
     assert reasons(policy(keep_latest_packages=1), sdists("1.0", "1.1")) == {
-        "alpha-1.0.tar.gz": "keep_latest_packages: 1 newer version is there"
+        "alpha-1.0.tar.gz": "keep_latest_packages 1: a newer version is there"
     }
 
 

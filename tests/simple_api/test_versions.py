@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyproxy.model import as_filename, as_project, version_of
-from pyproxy.simple_api.versions import shown_versions
+from pyproxy.simple_api.versions import shown_versions, split_names
 from tests.simple_api.pages import file, page
 
 
@@ -52,16 +52,21 @@ def test_versions__of_a_project_with_dashes__begin_after_its_name() -> None:
 
 NAMES = st.builds(
     "{}-{}{}".format,
-    st.sampled_from(["proj", "Proj", "PROJ", "other", "proj-x"]),
-    st.sampled_from(["1.0", "1.0.0", "2004d-final", "1-1", "1_1", "1.0a1", "x"]),
+    st.sampled_from(["proj", "Proj", "PROJ", "other", "proj-x", "Proj_x", "proj__x", "proj.-x"]),
+    st.sampled_from(["1.0", "1.0.0", "2004d-final", "1-1", "1_1", "1.0a1", "x", "", "-", "1.0-"]),
     st.sampled_from([".tar.gz", "-py3-none-any.whl", ".zip", "-1-py3-none-any.whl", ".tar.bz2", "-py2.7.egg", ".whl"]),
 )
 
 
-@given(NAMES)
-def test_versions__shortcut_for_usual_names__agrees_with_the_model(name: str) -> None:
-    expected = version_of(as_filename(name), as_project("proj"))
-    assert shown(None, name) == ([expected] if expected else [])
+@given(st.sampled_from(["proj", "proj-x"]), st.lists(NAMES))
+def test_names__split__agree_with_the_model_whatever_stands_before(project: str, names: list[str]) -> None:
+    versions, tags = split_names([file(name) for name in names], as_project(project))
+
+    assert versions == [version_of(as_filename(name), as_project(project)) for name in names]
+    for name, version, rest in zip(names, versions, tags, strict=True):
+        if rest is not None:
+            assert name.endswith(".whl")
+            assert name.removesuffix(f"-{version or ''}-{rest}").lower() in {"proj", "proj_x", "proj__x"}
 
 
 @given(st.lists(st.sampled_from(["1.0", "1.0.0", "2.0", "x"]), unique=True), st.lists(NAMES))
