@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import resource
 import zlib
@@ -108,6 +109,22 @@ def test_compress__gzip__says_no_time() -> None:
 @given(st.binary(max_size=5000), st.integers(1, 9))
 def test_gunzip__what_others_packed__is_opened(body: bytes, level: int) -> None:
     assert gunzip(gzip.compress(body, level), limit=5000) == body
+
+
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=3))
+def test_gunzip__streams_of_any_length_behind_each_other__are_opened(lengths: list[int]) -> None:
+    # The last bytes of a body tell how long the content of its last stream is, and nothing of those before it.
+    parts = [hashlib.shake_128(bytes(number)).digest(length) for number, length in enumerate(lengths)]
+    body = b"".join(map(gzip.compress, parts))
+    assert gunzip(body, limit=sum(lengths)) == b"".join(parts)
+    with pytest.raises(PageUnreadable):
+        gunzip(body, limit=sum(lengths) - 1)
+
+
+@pytest.mark.parametrize("told", [0, 1, 2**31, 2**32 - 1])
+def test_gunzip__that_lies_about_its_length__is_refused(told: int) -> None:
+    with pytest.raises(PageUnreadable, match="damaged"):
+        gunzip(gzip.compress(BODY)[:-4] + told.to_bytes(4, "little"), limit=MANY)
 
 
 def test_gunzip__exactly_the_limit__is_opened() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import cast
 from urllib.parse import urlsplit
 
 from pyproxy.model import Hashes, printable
@@ -44,6 +45,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # PEP 700: "yyyy-mm-ddThh:mm:ss.ffffffZ", the fraction optional and of at most six digits.
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?Z\Z", re.ASCII)
 _MAX_INSTANT = 40
+_USUAL_INSTANT = b"0000-00-00T00:00:00.000000Z"
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 class BadField(ValueError):
@@ -80,14 +83,14 @@ def is_sha256(digest: str) -> bool:
 
 def all_sha256(raws: Iterable[object]) -> bool:
     """Whether `hashes` would leave as they are all of these that are digests: one look at all of them together."""
-    digests = []
-    for raw in raws:
-        if isinstance(raw, dict) and raw:
-            digest = raw.get("sha256")
-            if digest is None or len(raw) > 1 or len(digest) != _DIGITS["sha256"]:
-                return False
-            digests.append(digest)
-    joined = "".join(digests)
+    found = [raw for raw in raws if raw.__class__ is dict and raw]
+    try:
+        digests = [raw["sha256"] for raw in found]
+        if not (set(map(len, found)) <= {1} and set(map(len, digests)) <= {_DIGITS["sha256"]}):
+            return False
+        joined = "".join(digests)
+    except (KeyError, TypeError):
+        return False  # another algorithm, or null
     return joined.isascii() and not joined.encode().translate(None, _HEXADECIMAL)
 
 
@@ -145,6 +148,19 @@ def instant(raw: str | None) -> str | None:
         return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
     except (ValueError, OverflowError):
         return None
+
+
+def instants(raws: list[str | None]) -> list[str | None]:
+    """The same for each: all are looked at together where they are spelt alike."""
+    try:
+        spelt = "\n".join(cast("list[str]", raws)).encode("ascii").translate(_DIGITS_AS_ZERO)
+        if spelt == b"\n".join([_USUAL_INSTANT] * len(raws)):
+            for raw in set(raws):
+                datetime.fromisoformat(cast("str", raw))
+            return raws
+    except (TypeError, ValueError):
+        pass  # one is absent, in other words, or no moment: each is looked at
+    return [instant(raw) for raw in raws]
 
 
 def marker(raw: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec.json import Decoder
@@ -10,6 +10,8 @@ from msgspec.json import Decoder
 from pyproxy.errors import PageUnreadable
 from pyproxy.model import File, Hashes, ProjectName, ProjectPage, normalised, printable
 from pyproxy.simple_api import fields
+from pyproxy.simple_api.columns import put_together
+from pyproxy.simple_api.listed import NOTHING, ListedFile, Size
 from pyproxy.simple_api.references import BadLink, all_plain
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
 
@@ -26,27 +28,6 @@ _MAX_FIELD = 8 * 1024 * 1024
 
 # RFC 8259 §8.1: parsers "MAY ignore the presence of a byte order mark rather than treating it as an error".
 BOM = b"\xef\xbb\xbf"
-NOTHING = msgspec.Raw(b"null")
-
-
-_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class _File(msgspec.Struct, rename="kebab", gc=False):
-    """A file as it should be. Null is taken for absent in any field."""
-
-    filename: str
-    url: str
-    hashes: dict[str, str | None] | None = None
-    requires_python: str | None = None
-    yanked: bool | str | None = None
-    core_metadata: bool | dict[str, str | None] | None = None
-    dist_info_metadata: msgspec.Raw = NOTHING
-    data_dist_info_metadata: msgspec.Raw = NOTHING
-    gpg_sig: bool | None = None
-    size: _Size | None = None
-    upload_time: str | None = None
-    provenance: str | None = None
 
 
 class About(msgspec.Struct, rename="kebab"):
@@ -62,7 +43,7 @@ class About(msgspec.Struct, rename="kebab"):
 
 
 class _Page(About, rename="kebab", kw_only=True):
-    files: list[_File]
+    files: list[ListedFile]
 
 
 class _LoosePage(About, rename="kebab", kw_only=True):
@@ -73,9 +54,9 @@ _page = Decoder(_Page)
 _loose_page = Decoder(_LoosePage)
 LIST = Decoder(list[msgspec.Raw])
 _object = Decoder(dict[str, msgspec.Raw])
-_file = Decoder(_File)
+_file = Decoder(ListedFile)
 _text = Decoder(str)
-_integer = Decoder(_Size)
+_integer = Decoder(Size)
 _flag = Decoder(bool)
 _texts = Decoder(list[str])
 _digests: Decoder[dict[str, str | None] | None] = Decoder(dict[str, str | None] | None)
@@ -91,22 +72,23 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
     passes a bound.
     """
     body = body.removeprefix(BOM)
-    if body.count(b",") > _MAX_COMMAS:
+    if len(body) > _MAX_COMMAS and body.count(b",") > _MAX_COMMAS:
         raise PageUnreadable("it holds more than any page may")
     page, files = _read(body)
     name = as_type(_text, page.name)
     if name and normalised(name) != project:
         raise PageUnreadable(f"it is the page of another project, {printable(name)}")
-    usual = _Usual.of(page.files) if isinstance(page, _Page) else _NOT_KNOWN
-    for file in files:
-        if isinstance(file, _File):
-            _put(file, shelf, usual)
-        else:
-            _put_loose(file, shelf)
+    if not (isinstance(page, _Page) and put_together(page.files, shelf)):
+        usual = _Usual.of(page.files) if isinstance(page, _Page) else _NOT_KNOWN
+        for file in files:
+            if isinstance(file, ListedFile):
+                _put(file, shelf, usual)
+            else:
+                _put_loose(file, shelf)
     return _with_meta(page, project, shelf)
 
 
-def _read(body: bytes) -> tuple[About, list[_File] | list[msgspec.Raw]]:
+def _read(body: bytes) -> tuple[About, list[ListedFile] | list[msgspec.Raw]]:
     """The page and its files: as they should be, or raw where some are not or where they are many."""
     if len(body) <= _AT_ONCE:
         try:
@@ -146,7 +128,7 @@ class _Usual(NamedTuple):
     sha256: bool = False
 
     @classmethod
-    def of(cls, files: list[_File]) -> _Usual:
+    def of(cls, files: list[ListedFile]) -> _Usual:
         return cls(
             plain=all_plain([file.url for file in files]),
             sha256=fields.all_sha256(digests for file in files for digests in (file.hashes, file.core_metadata)),
@@ -156,7 +138,7 @@ class _Usual(NamedTuple):
 _NOT_KNOWN = _Usual()
 
 
-def _put(file: _File, shelf: Shelf, usual: _Usual) -> None:
+def _put(file: ListedFile, shelf: Shelf, usual: _Usual) -> None:
     try:
         target = shelf.base.resolve_plain(file.url) if usual.plain else shelf.base.resolve(file.url)
         hashes = _digests_of(file.hashes, usual) if file.hashes else {}
@@ -193,7 +175,7 @@ def _digests_of(raw: dict[str, str | None], usual: _Usual) -> Hashes:
     return cast("Hashes", raw) if usual.sha256 else fields.hashes(raw)
 
 
-def _metadata_of(file: _File, usual: _Usual) -> bool | Hashes:
+def _metadata_of(file: ListedFile, usual: _Usual) -> bool | Hashes:
     metadata = file.core_metadata
     if metadata is None:
         metadata = _older_metadata(file)
@@ -202,7 +184,7 @@ def _metadata_of(file: _File, usual: _Usual) -> bool | Hashes:
     return fields.core_metadata(metadata) if metadata else metadata == {}
 
 
-def _older_metadata(file: _File) -> bool | dict[str, str | None] | None:
+def _older_metadata(file: ListedFile) -> bool | dict[str, str | None] | None:
     """PEP 714: "consumers MUST read core-metadata where both are present". The third name is one that is sent."""
     for raw in (file.dist_info_metadata, file.data_dist_info_metadata):
         found = as_type(_metadata, raw)
@@ -216,7 +198,7 @@ def _put_loose(raw: msgspec.Raw, shelf: Shelf) -> None:
     if len(memoryview(raw)) > _MAX_FILE:
         shelf.drop("a file", "larger than any file's entry may be")
         return
-    file: _File | None
+    file: ListedFile | None
     try:
         file = _file.decode(raw)
     except (ValueError, RecursionError):
@@ -225,7 +207,7 @@ def _put_loose(raw: msgspec.Raw, shelf: Shelf) -> None:
         _put(file, shelf, _NOT_KNOWN)
 
 
-def _mended(raw: msgspec.Raw, shelf: Shelf) -> _File | None:
+def _mended(raw: msgspec.Raw, shelf: Shelf) -> ListedFile | None:
     """The file without its wrong fields; None, and dropped, where one is wrong that it cannot be without."""
     members = _members(raw)
     filename = as_type(_text, members.get("filename", NOTHING))
@@ -240,7 +222,7 @@ def _mended(raw: msgspec.Raw, shelf: Shelf) -> _File | None:
         # Without them it would be offered unchecked, or as if it were not yanked (PEP 592 forbids mirrors that).
         shelf.drop(filename, "its hashes or its yanked cannot be read")
         return None
-    return _File(
+    return ListedFile(
         filename=filename,
         url=url,
         hashes=hashes,

@@ -86,27 +86,30 @@ def _json(page: ProjectPage, shown: tuple[File, ...], version: str, files: str, 
             meta=_Meta(version, page.tracks or UNSET),
             name=page.name,
             versions=shown_versions(page, shown),
-            files=[_json_file(file, files, provenance) for file in shown],
+            files=_json_files(shown, files, provenance),
             project_status=_Status(page.status, page.status_reason or UNSET) if page.status else UNSET,
             alternate_locations=page.alternate_locations or UNSET,
         )
     )
 
 
-def _json_file(file: File, files: str, provenance: Provenance | None) -> _File:
-    url = provenance(file) if provenance is not None and file.provenance else None
-    return _File(
-        file.filename,
-        files + file.link,
-        file.hashes,
-        file.requires_python or UNSET,
-        UNSET if file.size is None else file.size,
-        file.upload_time or UNSET,
-        file.yanked or UNSET,
-        _advertised(file) or UNSET,
-        UNSET if file.gpg_sig is None else file.gpg_sig,
-        UNSET if url is None else url,
-    )
+def _json_files(shown: tuple[File, ...], files: str, provenance: Provenance | None) -> list[_File]:
+    # In one comprehension: a call for each file would be a fifth of the time.
+    return [
+        _File(
+            file.filename,
+            files + file.link,
+            file.hashes,
+            file.requires_python or UNSET,
+            UNSET if file.size is None else file.size,
+            file.upload_time or UNSET,
+            file.yanked or UNSET,
+            file.core_metadata or file.filename.endswith(".whl") or UNSET,  # as `_advertised`
+            UNSET if file.gpg_sig is None else file.gpg_sig,
+            UNSET if provenance is None or not file.provenance else provenance(file) or UNSET,
+        )
+        for file in shown
+    ]
 
 
 def _html(page: ProjectPage, shown: tuple[File, ...], version: str, files: str, provenance: Provenance | None) -> bytes:

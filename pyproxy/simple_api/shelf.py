@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyproxy.errors import BadName, PageUnreadable
 from pyproxy.model import File, Filename, Hashes, as_filename, package_type, printable
 from pyproxy.simple_api.links import Linker, linked
@@ -54,7 +56,7 @@ class Shelf:
         if not name.endswith((".whl", ".tar.gz")) and package_type(name) is None:
             self.drop(filename, "not a distribution's name")
             return None
-        source = self._sources.get(target.origin) or self._source(target)
+        source = self.source(target)
         if source is None:
             self.drop(filename, "lies on a host that may not be linked")
             return None
@@ -70,6 +72,15 @@ class Shelf:
     def put(self, file: File) -> None:
         """Keeps a file that `place` has just let through."""
         self._files[file.filename] = file
+
+    def put_all(self, files: Iterable[File]) -> None:
+        """Keeps files that would all be let through, on a shelf that is empty. No two of them have one name."""
+        self._files = {file.filename: file for file in files}
+
+    def source(self, target: Target) -> str | None:
+        """What the links to that origin begin with; None where its files may not be linked."""
+        known = self._sources.get(target.origin)
+        return self._source(target) if known is None else known
 
     def _source(self, target: Target) -> str | None:
         link = self._linker(target.url)

@@ -25,7 +25,7 @@ def shown_versions(page: ProjectPage, files: Iterable[File]) -> list[str]:
     spelled = dict.fromkeys(told)  # exact spellings, which nearly all files have
     found: dict[str, None] = {}
     others: dict[str, None] = {}
-    for version in spelled_versions(files, page.name):
+    for version in dict.fromkeys(spelled_versions(files, page.name)):
         if version is not None:
             (found if version in spelled else others)[version] = None
     if not others:

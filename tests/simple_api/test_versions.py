@@ -35,6 +35,8 @@ def shown(versions: tuple[str, ...] | None, *names: str, project: str = "proj") 
         (("2004d-final",), ("proj-2004d-final.tar.gz",), ["2004d-final"]),
         (None, ("proj-2004d-final.zip", "proj-0.1-py2.7.egg"), ["2004d-final", "0.1"]),
         (("1.0", "1.0.0"), ("proj-1.0.tar.gz",), ["1.0"]),
+        (None, ("proj-1.0-1.tar.gz", "proj-1.0-py3-none-any.whl"), ["1.0-1", "1.0"]),
+        (None, ("proj-1.0-py3-none-any.whl", "proj-1.0-1.tar.gz", "proj-1.0-cp39-none-any.whl"), ["1.0", "1.0-1"]),
         (None, ("other-1.0.tar.gz",), []),
         (None, ("proj.tar.gz",), []),
     ],
@@ -67,6 +69,12 @@ def test_names__split__agree_with_the_model_whatever_stands_before(project: str,
         if rest is not None:
             assert name.endswith(".whl")
             assert name.removesuffix(f"-{version or ''}-{rest}").lower() in {"proj", "proj_x", "proj__x"}
+
+
+@given(st.lists(NAMES))
+def test_versions__of_many_files__are_those_of_each(names: list[str]) -> None:
+    each = [version_of(as_filename(name), as_project("proj")) for name in names]
+    assert set(shown(tuple(filter(None, each)), *names)) == set(filter(None, each))
 
 
 @given(st.lists(st.sampled_from(["1.0", "1.0.0", "2.0", "x"]), unique=True), st.lists(NAMES))

@@ -1,0 +1,142 @@
+"""Files of a JSON page read together: nothing may come out otherwise than file by file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyproxy.errors import BadName
+from pyproxy.model import are_filenames, as_filename
+from pyproxy.simple_api import fields
+from pyproxy.simple_api.columns import put_together
+from pyproxy.simple_api.listed import ListedFile
+from pyproxy.simple_api.references import Base
+from pyproxy.simple_api.shelf import Shelf
+from tests.simple_api.pages import DIGEST, LINK, NAME, OTHER, PAGE, entry, parse_json
+
+HOST = "https://files.example"
+ELSEWHERE = entry("proj-9.9.tar.gz", url="https://other.example/proj-9.9.tar.gz")
+"""A file that keeps a page from being read by columns: it lies on another host than those before it."""
+
+
+def listed(name: str = NAME, **more: Any) -> dict[str, Any]:  # Any: JSON of all kinds, wrong ones too
+    return entry(name, **{"url": f"{HOST}/a/{name}", "core_metadata": False, **more})
+
+
+def together(*entries: dict[str, Any]) -> Shelf | None:
+    """The shelf with all of them on it, None where each had to be looked at by itself."""
+    shelf = Shelf(Base(PAGE), LINK)
+    return shelf if put_together(msgspec.convert(entries, list[ListedFile]), shelf) else None
+
+
+def test_files__of_a_usual_page__are_read_together() -> None:
+    shelf = together(
+        listed(
+            core_metadata={"sha256": OTHER},
+            requires_python=" >=3.9",
+            yanked="broken",
+            size=1,
+            upload_time="2025-03-04T05:06:07.890123Z",
+            provenance="https://index.example/integrity/x",
+        ),
+        listed("proj-1.0.zip", core_metadata=True, upload_time="2025-03-04T05:06:07Z", gpg_sig=True),
+    )
+    assert shelf is not None
+    wheel, source = shelf.files
+    assert (wheel.url, wheel.link) == (f"{HOST}/a/{NAME}", f"up~files.example/a/{NAME}")
+    assert (wheel.hashes, wheel.core_metadata) == ({"sha256": DIGEST}, {"sha256": OTHER})
+    assert (wheel.requires_python, wheel.yanked, wheel.size) == (">=3.9", "broken", 1)
+    assert wheel.upload_time == "2025-03-04T05:06:07.890123Z"
+    assert wheel.provenance == "https://index.example/integrity/x"
+    assert (source.core_metadata, source.gpg_sig, source.upload_time) == (True, True, "2025-03-04T05:06:07Z")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"url": f"https://other.example/a/{NAME}"},
+        {"url": f"HTTPS://files.example/a/{NAME}"},
+        {"url": f"{HOST}/a/../{NAME}"},
+        {"url": f"{HOST}/a%20b/{NAME}"},
+        {"url": f"{HOST}/a@b/{NAME}"},
+        {"url": f"{HOST}//a/{NAME}"},
+        {"url": f"{HOST}/a/{NAME}#sha256=0"},
+        {"url": f"{HOST}/a/other-1.0.tar.gz"},
+        {"url": f"{HOST}/{'a' * 5000}/{NAME}"},
+        {"filename": "proj-1.0.txt", "url": f"{HOST}/a/proj-1.0.txt"},
+        {"filename": ".proj-1.0.zip", "url": f"{HOST}/a/.proj-1.0.zip"},
+        {"hashes": {}},
+        {"hashes": None},
+        {"hashes": {"sha256": None}},
+        {"hashes": {"sha256": DIGEST[1:]}},
+        {"hashes": {"sha256": DIGEST.upper()}},
+        {"hashes": {"md5": "0" * 32}},
+        {"hashes": {"sha256": DIGEST, "md5": "0" * 32}},
+        {"core_metadata": None},
+        {"core_metadata": {}},
+        {"core_metadata": {"sha256": "no digest"}},
+        {"requires_python": "x" * 5000},
+    ],
+)
+def test_page__with_one_unusual_file__is_read_file_by_file(odd: dict[str, Any]) -> None:
+    usual = listed("proj-2.0.tar.gz")
+    assert together(usual) is not None
+    assert together(usual, listed(**odd)) is None
+
+
+def test_page__that_names_a_file_twice__is_read_file_by_file() -> None:
+    assert together(listed(), listed()) is None
+
+
+ENTRIES = st.builds(
+    listed,
+    st.sampled_from([NAME, "proj-1.0.tar.gz", "proj-2.0.zip", "proj-1.0-py2.7.egg", "Proj-3.tar.gz", "proj-1.0.txt"]),
+    requires_python=st.sampled_from([None, "", ">=3.9", " >=3.9\n", "x" * 5000]),
+    yanked=st.sampled_from([None, False, True, "", "broken", "a\rb"]),
+    core_metadata=st.sampled_from([False, True, {"sha256": OTHER}, {}, {"sha256": "x"}]),
+    gpg_sig=st.sampled_from([None, True, False]),
+    size=st.sampled_from([None, 0, 12]),
+    upload_time=st.sampled_from(
+        [None, "", "2025-03-04T05:06:07.890123Z", "2025-03-04T05:06:07Z", "2025-13-04T05:06:07.890123Z", "soon"]
+    ),
+    provenance=st.sampled_from([None, "", "https://index.example/p", "mailto:somebody"]),
+)
+
+
+@given(st.lists(ENTRIES, max_size=5))
+def test_page__read_together__is_as_read_file_by_file(entries: list[dict[str, Any]]) -> None:
+    apart = parse_json(*entries, ELSEWHERE)
+    assert parse_json(*entries).page.files == apart.page.files[:-1]
+    assert parse_json(*entries).dropped == apart.dropped
+
+
+@given(st.lists(st.one_of(st.text(max_size=4), st.sampled_from(["a", "_", "a" * 255, "a" * 256, "a+!-.b", "é"]))))
+def test_filenames__asked_together__are_those_taken_one_by_one(raws: list[str]) -> None:
+    def taken(raw: str) -> bool:
+        try:
+            return as_filename(raw) == raw
+        except BadName:
+            return False
+
+    assert are_filenames(raws) == all(map(taken, raws))
+
+
+MOMENTS = st.sampled_from(
+    [
+        None,
+        "2025-03-04T05:06:07.890123Z",
+        "2025-03-04T05:06:60.890123Z",
+        "2025-03-04T05:06:07.890123+",
+        "2025-03-04T05:06:07.89012\u0663Z",
+        "2025-03-04T05:06:07+02:00",
+    ]
+)
+
+
+@given(st.lists(MOMENTS))
+def test_instants__read_together__are_those_read_one_by_one(raws: list[str | None]) -> None:
+    assert fields.instants(raws) == [fields.instant(raw) for raw in raws]
