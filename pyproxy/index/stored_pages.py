@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -22,6 +23,20 @@ T = TypeVar("T")
 OFF_LOOP = 64 * 1024
 """Bytes of a page from which on it is parsed in a thread: 64 KiB take 0.3 ms, a hop 0.1 ms."""
 
+PAUSE = 0.002
+PAUSE_PER_FILE = 5e-6
+"""Seconds that a page is not written after it came: who waits for it is answered meanwhile, and the writing would slow
+that down by half. What comes together is written together."""
+
+
+@dataclass(slots=True)
+class _Due:
+    """A page to be written. `done` is set once it is, or could not be. `outdated`: nobody wants it in the store."""
+
+    held: Held
+    done: asyncio.Future[None]
+    outdated: bool = False
+
 
 class StoredPages:
     """Nobody waits for the disk: what is lost with the process can be asked for again.
@@ -29,14 +44,27 @@ class StoredPages:
     The writes of one project go one after the other. `origin` is as CachedIndex has it.
     """
 
-    def __init__(self, records: Records, *, name: str, origin: str, executor: Executor, changes: Changes) -> None:
+    def __init__(
+        self,
+        records: Records,
+        *,
+        name: str,
+        origin: str,
+        executor: Executor,
+        changes: Changes,
+    ) -> None:
         self._records = records
         self._changes = changes
         self._name = name
         self._origin = origin
         self._executor = executor
-        self._writing: dict[ProjectName, asyncio.Task[None]] = {}
-        """The last write of each project that has one under way; it waits for those before it."""
+        self._due: dict[ProjectName, _Due] = {}
+        """What the next batch will be; what comes for a project once more takes the place of what was there."""
+        self._under_way: dict[ProjectName, _Due] = {}
+        """The batch that is being written."""
+        self._writing: asyncio.Task[None] | None = None
+        """Writes batch after batch until nothing is due."""
+        self._dropping: set[asyncio.Task[None]] = set()
 
     async def load(self, project: ProjectName) -> Held | None:
         """The page as stored. One that is damaged is dropped, to be fetched again."""
@@ -58,45 +86,101 @@ class StoredPages:
         return None if head is None or head.url != self._origin else head
 
     def is_writing(self, project: ProjectName) -> bool:
-        """Whether a write of this process is under way, so that what is stored is not the last word."""
-        return project in self._writing
+        """Whether a write of this process is due or under way, so that what is stored is not the last word."""
+        return project in self._due or project in self._under_way
 
     def learned(self, project: ProjectName) -> Learned:
         return self._records.learned(self._name, project)
 
     def keep(self, project: ProjectName, held: Held) -> None:
         """Stores the page, or its new head alone where its body is stored already."""
-        self._behind(project, lambda: self._write(project, held), "was served but not kept")
+        if (due := self._due.get(project)) is not None:
+            due.held = held
+            return
+        self._due[project] = _Due(held, asyncio.get_running_loop().create_future())
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all(), name=f"pages of {self._name}")
 
     async def forget(self, project: ProjectName) -> None:
         """Drops the page, after all that is being written of it. Waited for, so that nobody finds it there later."""
+        if (due := self._due.pop(project, None)) is not None:
+            due.done.set_result(None)
+        if (due := self._under_way.get(project)) is not None:
+            due.outdated = True
         await self._drop(project)
 
     def then(self, project: ProjectName, call: Callable[[], None]) -> None:
         """Calls once all that was kept of the project until now is written, or could not be."""
-        writing = self._writing.get(project)
-        if writing is None:
+        due = self._due.get(project) or self._under_way.get(project)
+        if due is None:
             call()
         else:
-            writing.add_done_callback(lambda _: call())
+            due.done.add_done_callback(lambda _: call())
 
     async def settled(self) -> None:
         """Returns once all is written."""
-        while self._writing:
-            await asyncio.wait(self._writing.values())
+        while waiting := {*self._dropping, *([self._writing] if self._writing is not None else [])}:
+            await asyncio.wait(waiting)
 
-    async def _write(self, project: ProjectName, held: Held) -> None:
-        # Read when its turn has come: the write before may have stored the body, a later 304 changed the head.
-        head, body = held.head, None
-        if not head.version:
-            body = await self._packed(held)
-        stored = await self._records.put_page(self._name, project, head, body)
-        if body is None and (stored is None or stored.version != head.version):
-            # Another body has been stored since, or none is any more: the head is not about that one.
-            stored = await self._records.put_page(self._name, project, head, await self._packed(held))
+    # ------------------------------------------------------------------ writing
+
+    async def _write_all(self) -> None:
+        try:
+            while self._due:
+                await self._write_next()
+        finally:
+            self._writing = None
+
+    async def _write_next(self) -> None:
+        if not self._changes.shared:  # else fellows wait for what is written here
+            files = sum(len(due.held.raw.files) for due in self._due.values())
+            await asyncio.sleep(PAUSE + files * PAUSE_PER_FILE)
+        batch, self._due = self._due, {}
+        self._under_way = batch
+        try:
+            await self._write(batch)
+        except Exception:
+            # The next batch is written all the same.
+            log.exception("unexpected trouble with the pages of remote %s", self._name)
+        finally:
+            self._under_way = {}
+            for due in batch.values():
+                due.done.set_result(None)
+
+    async def _write(self, batch: Mapping[ProjectName, _Due]) -> None:
+        """All of them in one transaction; each by itself where that cannot be."""
+        try:
+            await self._put(batch)
+        except StoreTrouble as exc:
+            for project, due in batch.items():
+                if len(batch) > 1:
+                    await self._write({project: due})
+                else:
+                    log.warning("the page of %s from remote %s was served but not kept: %s", project, self._name, exc)
+
+    async def _put(self, batch: Mapping[ProjectName, _Due], *, whole: bool = False) -> None:
+        """Raises StoreTrouble. `whole`: also bodies that should be stored already."""
+        bodies = {
+            project: await self._packed(due.held)
+            for project, due in batch.items()
+            if whole or not due.held.head.version
+        }
+        # Read when their turn has come: a later 304 may have changed a head.
+        entries = [(project, due.held.head, bodies.get(project)) for project, due in batch.items() if not due.outdated]
+        if not entries:
+            return
+        stored = await self._records.put_pages(self._name, entries)
+        again: dict[ProjectName, _Due] = {}
+        for (project, head, body), now in zip(entries, stored, strict=True):
+            held = batch[project].held
+            if body is None and (now is None or now.version != head.version):
+                again[project] = batch[project]
+            elif now is not None:
+                held.head = msgspec.structs.replace(held.head, version=now.version)
         self._changes.note()
-        if stored is not None:
-            held.head = msgspec.structs.replace(held.head, version=stored.version)
+        if again:
+            # Another body has been stored since, or none is any more: the head is not about that one.
+            await self._put(again, whole=True)
 
     async def _packed(self, held: Held) -> bytes:
         return await off_loop(self._executor, lambda: pack_page(held.raw), size=len(held.raw.files) * 400)
@@ -106,34 +190,20 @@ class StoredPages:
 
         async def drop() -> None:
             head = self._records.page_head(self._name, project)
-            if head is not None and version in (None, head.version):
-                await self._records.drop_page(self._name, project)
-                self._changes.note()
+            if project not in self._under_way and (head is None or version not in (None, head.version)):
+                return
+            await self._records.drop_page(self._name, project, version=version)
+            self._changes.note()
 
-        # Not cancelled with who waits: the write after it relies on its order.
-        await asyncio.wait([self._behind(project, drop, "is out of date and stays stored")])
-
-    def _behind(self, project: ProjectName, write: Callable[[], Awaitable[None]], failed: str) -> asyncio.Task[None]:
-        before = self._writing.get(project)
-
-        async def run() -> None:
-            if before is not None:
-                await asyncio.wait([before])
-            try:
-                await write()
-            except StoreTrouble as exc:
-                log.warning("the page of %s from remote %s %s: %s", project, self._name, failed, exc)
-
-        def done(task: asyncio.Task[None]) -> None:
-            if self._writing.get(project) is task:
-                del self._writing[project]
-            if not task.cancelled() and (exc := task.exception()) is not None:
-                log.error("unexpected trouble with the page of %s", project, exc_info=exc)
-
-        task = asyncio.create_task(run())
-        self._writing[project] = task
-        task.add_done_callback(done)
-        return task
+        # Not cancelled with who waits.
+        task = asyncio.create_task(drop())
+        self._dropping.add(task)
+        await asyncio.wait([task])
+        self._dropping.discard(task)
+        try:
+            task.result()
+        except StoreTrouble as exc:
+            log.warning("the page of %s from remote %s is out of date and stays stored: %s", project, self._name, exc)
 
 
 async def off_loop(executor: Executor, call: Callable[[], T], *, size: int) -> T:

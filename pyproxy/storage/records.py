@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -134,8 +134,15 @@ class Records:
         stored since (`head.version` is not 0 and not the stored one) nothing is done and the stored head is returned;
         None where there is no page to confirm. Raises StoreFull, StoreTrouble.
         """
-        key = page_key(remote, project)
-        return await self.writer.write(lambda txn: self._put_page(txn, key, head, body))
+        (stored,) = await self.put_pages(remote, [(project, head, body)])
+        return stored
+
+    async def put_pages(
+        self, remote: str, pages: Sequence[tuple[ProjectName, PageHead, bytes | None]]
+    ) -> list[PageHead | None]:
+        """The same for several pages, all or none of them."""
+        rows = [(page_key(remote, project), head, body) for project, head, body in pages]
+        return await self.writer.write(lambda txn: [self._put_page(txn, *row) for row in rows])
 
     def _put_page(self, txn: Txn, key: bytes, head: PageHead, body: bytes | None) -> PageHead | None:
         old = unpack_head(txn.get(key, db=self.env.heads))
@@ -152,11 +159,14 @@ class Records:
         txn.put(key, pack(head), db=self.env.heads)
         return head
 
-    async def drop_page(self, remote: str, project: ProjectName) -> None:
-        """Forgets a page, if it is there. Raises StoreTrouble."""
+    async def drop_page(self, remote: str, project: ProjectName, *, version: int | None = None) -> None:
+        """Forgets a page, if it is there; with a `version`, if its body is of that. Raises StoreTrouble."""
         key = page_key(remote, project)
 
         def drop(txn: Txn) -> None:
+            head = unpack_head(txn.get(key, db=self.env.heads)) if version is not None else None
+            if head is not None and head.version != version:
+                return
             txn.delete(key, db=self.env.heads)
             txn.delete(key, db=self.env.bodies)
 

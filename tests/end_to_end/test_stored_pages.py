@@ -51,7 +51,7 @@ async def test_page__whose_body_could_not_be_stored__is_not_confirmed_over_the_o
         made.publish(up, etag='"2"')
         served.later(601)
         records = served.daemon.machinery.store.records
-        with mock.patch.object(records, "put_page", side_effect=StoreTrouble("no room")):
+        with mock.patch.object(records, "put_pages", side_effect=StoreTrouble("no room")):
             assert len(filenames(await served.page())) == 2
             await served.settled()
         served.later(601)
