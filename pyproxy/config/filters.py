@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -131,7 +132,7 @@ def _of_file(path: Path, files: Files) -> list[BlockEntry]:
         if not text:
             continue
         try:
-            found.append(_entry(text))
+            found.append(replace(_entry(text), place=f"{path}:{number}"))
         except Wrong as exc:
             wrong.append(f"{path}:{number}: {exc}")
     if wrong:

@@ -79,10 +79,11 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEntry:
-    """What `block` names: files of a project, or the one with this digest."""
+    """What `block` names: files of a project, or the one with this digest. `place` is FILE:LINE of one in a file."""
 
     selector: Selector | None = None
     digest: Sha256 | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

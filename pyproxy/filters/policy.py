@@ -71,12 +71,12 @@ class Policy:
         """Which rule keeps the whole project back, by its name alone; None where that decides nothing."""
         for rule in self.rules:
             try:
-                said = rule.refuses(project)
+                refused = rule.refuses(project)
             except Exception:
                 log.exception("filter %s failed over the name of %s", rule.key, project)
-                said = UNDECIDED
-            if said is not None:
-                return Refused(rule.key, said)
+                return Refused(rule.key, UNDECIDED)
+            if refused is not None:
+                return refused
         return None
 
     def verdicts(self, project: ProjectName, page: Seen, now: float) -> Verdicts:

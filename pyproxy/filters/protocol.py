@@ -25,6 +25,8 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     key: str
     said: str | Callable[[], str]
     until: float = math.inf
+    place: str | None = None
+    """FILE:LINE of what says so, where that is not the configuration."""
 
     @property
     def words(self) -> str:
@@ -61,8 +63,8 @@ class Rule(Protocol):
     def key(self) -> str:
         """The key, as the file has it: what metrics and explanations call the rule."""
 
-    def refuses(self, project: ProjectName) -> str | None:
-        """Why nothing of a project with this name is offered, going on from the key; None: its name decides nothing."""
+    def refuses(self, project: ProjectName) -> Refused | None:
+        """Why nothing of a project with this name is offered; None: its name alone decides nothing."""
 
     def of(self, project: ProjectName) -> Sequence[Judge]:
         """Who judges this project's files, one after the other; nobody: all of them pass."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
-from pyproxy.explaining import as_object, as_text, explain
+from pyproxy.explaining import Explanation, as_object, as_text, explain
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.guard import NO_STORE
@@ -16,8 +18,15 @@ from pyproxy.site import Distribution
 async def explanation(exchange: Exchange, distribution: Distribution, name: str) -> web.StreamResponse:
     """What `pyproxy explain` prints. For this moment: a cool-down may end within the next."""
     found = await explain(exchange.site, distribution, as_project(name))
-    headers = {**NO_STORE, "Vary": "Accept"}
-    if "json" in (field(exchange.request, "Accept") or ""):
-        body = msgspec.json.encode(as_object(found)) + b"\n"
-        return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
-    return web.Response(text="".join(f"{line}\n" for line in as_text(found)), headers=headers)
+    as_json = "json" in (field(exchange.request, "Accept") or "")
+    body = await asyncio.to_thread(_json if as_json else _text, found)  # 5,000 files take 20 ms
+    kind = "application/json" if as_json else "text/plain; charset=utf-8"
+    return web.Response(body=body, headers={**NO_STORE, "Vary": "Accept", "Content-Type": kind})
+
+
+def _json(found: Explanation) -> bytes:
+    return msgspec.json.encode(as_object(found)) + b"\n"
+
+
+def _text(found: Explanation) -> bytes:
+    return "".join(f"{line}\n" for line in as_text(found)).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pyproxy.cli import cli
-from tests.daemon import Project, Served, a_remote, a_wheel, one_remote, remotes, serving
+from tests.daemon import Project, Served, a_remote, a_wheel, configured, one_remote, remotes, serving
 from tests.fakes.faults import Status
 from tests.fakes.raw_upstream import RawUpstream
 from tests.process.daemons import pyproxy
@@ -85,14 +86,35 @@ distributions:
         lines = answer.text.splitlines()
         assert lines[0] == "alpha in distribution main, /pypi/main/simple/alpha/: 1 of 4 files are shown"
         assert f"shown   {wheel('3.0')}  remote up" in lines
-        at = f"{tmp_path}/pyproxy.yaml:4: remotes.up.excludes: excludes names alpha==2.0"
+        at = f"{tmp_path}/pyproxy.yaml:4: remotes.up.excludes: names alpha==2.0"
         assert f"hidden  {wheel('2.0')}  remote up  {at}" in lines
+
+
+async def test_explain__entry_of_a_block_file__names_its_line_there(up: RawUpstream, tmp_path: Path) -> None:
+    published(up, "1.0", "2.0", "3.0", "4.0")
+    digest = hashlib.sha256(a_wheel("alpha", "3.0")).hexdigest()
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text(f"# incident 12\nalpha==2.0  # bad\n\nsha256:{digest}\nbeta\nalpha==2.0\n")
+    text = one_remote(up, block=["alpha==1.0", f"file:{blocked}"])
+    async with serving(tmp_path, text) as served:
+        found = await explained(served)
+        assert {file["version"]: file["hidden_by"] and file["hidden_by"]["where"] for file in found["files"]} == {
+            "1.0": f"{tmp_path / 'pyproxy.yaml'}:1",
+            "2.0": f"{blocked}:2",
+            "3.0": f"{blocked}:4",
+            "4.0": None,
+        }
+        assert [ruling["where"] for ruling in (await explained(served, "beta"))["rulings"]] == [f"{blocked}:5"]
+        blocked.write_text("# moved\n# down\nalpha==2.0\n")
+        await served.daemon.apply(configured(tmp_path, text))
+        places = [file["hidden_by"]["where"] for file in (await explained(served))["files"] if file["version"] == "2.0"]
+        assert places == [f"{blocked}:3"]
 
 
 async def test_explain__name_that_is_refused__and_nobody_is_asked(up: RawUpstream, tmp_path: Path) -> None:
     async with serving(tmp_path, one_remote(up, includes=["beta"])) as served:
         found = await explained(served)
-        assert rulings(found) == [("remotes.up.includes", "remote up is not asked: includes does not name alpha")]
+        assert rulings(found) == [("remotes.up.includes", "does not name alpha, so that remote up is not asked")]
     assert up.requests == []
 
 
@@ -166,7 +188,7 @@ async def test_explain__rule_that_raises__says_so(
         found = await explained(served)
         assert found["shown"] == 0
         for file in found["files"]:
-            assert file["hidden_by"]["reason"].startswith("package_types could not be decided")
+            assert file["hidden_by"]["reason"].startswith("could not be decided")
         assert served.metric("pyproxy_hidden_files_total", filter="package_types") == 2
         link = f"/pypi/main/files/up/files/{wheel('1.0')}"
         assert (await served.ask(link)).status == 403
