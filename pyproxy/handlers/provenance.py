@@ -7,14 +7,14 @@ import hashlib
 
 from aiohttp import web
 
-from pyproxy.errors import FileUnknown
+from pyproxy.errors import FileUnknown, ProjectUnknown
 from pyproxy.handlers.conditions import if_none_match
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.pages import keeps_for
 from pyproxy.index.protocol import Document, FileRef
 from pyproxy.json_api import same_version
-from pyproxy.model import File, ProjectName, as_filename, as_project, printable, version_of
+from pyproxy.model import File, Filename, ProjectName, as_filename, as_project, printable, version_of
 from pyproxy.site import Distribution
 
 INTEGRITY = "application/vnd.pypi.integrity.v1+json"
@@ -30,12 +30,20 @@ async def provenance(
     exchange.kind = "json"
     normal = as_project(project)
     wanted = as_filename(filename)
-    served = await distribution.index.page(normal)
+    layers = distribution.layers
+    try:
+        served = await distribution.index.page(normal)
+    except ProjectUnknown:
+        layers.refuse(normal)
+        raise
     file = next((file for file in served.value.files if file.filename == wanted), None)
-    if file is None or file.provenance is None or not _is_of(file, normal, version):
-        raise FileUnknown(f"{normal} {printable(version)} has no provenance of {wanted}")
-    # Asked by link, so that whatever decides over the file decides over its provenance too.
+    file = file or layers.left_out(normal, wanted)
+    if file is None or not _is_of(file, normal, version):
+        raise _unknown(normal, version, wanted)
+    # Asked by link, so that whatever decides over the file decides over its provenance too, in the same words.
     offered = await distribution.index.file(FileRef.from_link(file.link, wanted))
+    if file.provenance is None:
+        raise _unknown(normal, version, wanted)
     found = await offered.provenance()
     document = found.value
     exchange.result = found.result
@@ -48,6 +56,10 @@ async def provenance(
     if if_none_match(field(exchange.request, "If-None-Match"), etag):
         return web.Response(status=304, headers=headers)
     return web.Response(body=document.body, headers={**headers, "Content-Type": _content_type(document)})
+
+
+def _unknown(project: ProjectName, version: str, filename: Filename) -> FileUnknown:
+    return FileUnknown(f"{project} {printable(version)} has no provenance of {filename}")
 
 
 def _is_of(file: File, project: ProjectName, version: str) -> bool:

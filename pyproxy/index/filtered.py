@@ -21,7 +21,7 @@ import msgspec
 from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed, Withheld
 from pyproxy.filters import Policy, Refused, Seen, Verdicts, seen
 from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
-from pyproxy.model import File, ProjectName, ProjectPage, projects_of
+from pyproxy.model import File, Filename, ProjectName, ProjectPage, projects_of
 from pyproxy.selection import Sieve
 from pyproxy.singleflight import Flights
 
@@ -145,6 +145,19 @@ class FilteredIndex:
     async def close(self) -> None:
         """Ends what is being judged; nobody waits for it any more."""
         await self._flights.close()
+
+    def refuse(self, project: ProjectName) -> None:
+        """Raises Withheld where the name alone keeps all files of the project back."""
+        if (refused := self._policy.refuses(project)) is not None:
+            raise self._withheld(refused)
+
+    def left_out(self, project: ProjectName, filename: Filename) -> File | None:
+        """A file of this name that is not on the page of the project that was given last."""
+        judged = self._judged.get(project)
+        if judged is None:
+            return None
+        pairs = zip(judged.raw.files, judged.verdicts.of, strict=True)
+        return next((file for file, refused in pairs if refused is not None and file.filename == filename), None)
 
     def _admit(self, project: ProjectName) -> None:
         if (refused := self._policy.refuses(project)) is not None:

@@ -28,6 +28,11 @@ class MadePages:
         self._kept.move_to_end((owner, project))
         return kept[1]
 
+    def sources(self, owner: object, project: ProjectName) -> tuple[ProjectPage, ...]:
+        """The pages that the one kept was made of."""
+        kept = self._kept.get((owner, project))
+        return () if kept is None else kept[0]
+
     def put(self, owner: object, made: ProjectPage, *sources: ProjectPage) -> None:
         """Keeps the page in place of what was made of earlier ones."""
         key = owner, made.name

@@ -14,7 +14,7 @@ from pyproxy.errors import Withheld
 from pyproxy.index.made_pages import MadePages
 from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
 from pyproxy.instants import as_uploaded, show_instant
-from pyproxy.model import File, ProjectName, ProjectPage
+from pyproxy.model import File, Filename, ProjectName, ProjectPage
 
 
 class SnapshotIndex:
@@ -53,6 +53,11 @@ class SnapshotIndex:
         if not self._was_there(file):
             raise Withheld(f"{file.filename} was uploaded after {show_instant(self._instant)}")
         return offered
+
+    def left_out(self, project: ProjectName, filename: Filename) -> File | None:
+        """A file of this name that is not on the page of the project that was given last."""
+        files = (file for page in self._made.sources(self, project) for file in page.files)
+        return next((file for file in files if file.filename == filename and not self._was_there(file)), None)
 
     async def _as_the_page_has_it(self, offered: OfferedFile) -> File:
         """The page may know more of it: upload times that were looked for elsewhere."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from pyproxy.auth import Guard
 from pyproxy.config import Merge
 from pyproxy.index.filtered import FilteredIndex
 from pyproxy.index.local import LocalIndex
 from pyproxy.index.protocol import Index
-from pyproxy.model import ProjectName
+from pyproxy.index.snapshot import SnapshotIndex
+from pyproxy.model import File, Filename, ProjectName
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,28 @@ class Layers:
     index: Index
     filtered: FilteredIndex | None
 
+    @property
+    def filters(self) -> Iterator[FilteredIndex]:
+        """From the outermost inwards."""
+        yield from filter(None, (self.filtered, *(remote.filtered for remote in self.remotes)))
+
+    def refuse(self, project: ProjectName) -> None:
+        """Raises Withheld where a filter keeps back by its name a project that is said to be unknown."""
+        for filtered in self.filters:
+            filtered.refuse(project)
+
+    def left_out(self, project: ProjectName, filename: Filename) -> File | None:
+        """A file of this name that some layer left out of the page of the project that was given last.
+
+        Whether it really is withheld tells who asks for it by its link.
+        """
+        then = (remote.index for remote in self.remotes if isinstance(remote.index, SnapshotIndex))
+        layers: Iterator[FilteredIndex | SnapshotIndex] = chain(self.filters, then)
+        return next((file for it in layers if (file := it.left_out(project, filename)) is not None), None)
+
     async def close(self) -> None:
-        for filtered in (self.filtered, *(remote.filtered for remote in self.remotes)):
-            if filtered is not None:
-                await filtered.close()
+        for filtered in self.filters:
+            await filtered.close()
 
 
 @dataclass(frozen=True, slots=True)

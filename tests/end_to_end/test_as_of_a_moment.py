@@ -307,7 +307,8 @@ async def test_provenance__at_an_instant__is_that_of_files_of_then(tmp_path: Pat
             new = await served.ask(path.replace("1.0", "2.0"))
 
     assert path.startswith("/pypi/main~2024-06-01T00:00:00+02:00/integrity/alpha/1.0/")
-    assert (old.status, new.status) == (200, 404)
+    assert (old.status, new.status) == (200, 403)
+    assert new.line == f"{NEW} was uploaded after 2024-05-31T22:00:00Z"
 
 
 async def test_file__of_unknown_age__is_refused_by_its_url(tmp_path: Path) -> None:

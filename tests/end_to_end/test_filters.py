@@ -260,16 +260,62 @@ async def test_json_api__knows_nothing_of_what_is_hidden(up: RawUpstream, tmp_pa
         assert (await served.ask("/pypi/main/pypi/alpha/2.0/json")).status == 404
 
 
-async def test_provenance__of_a_hidden_file__is_not_given(up: RawUpstream, tmp_path: Path) -> None:
+def attested(up: RawUpstream) -> None:
+    """Two releases uploaded ten days ago, with attestations."""
     made = Project("alpha")
     for version in ("1.0", "2.0"):
-        made.add(wheel(version), a_wheel("alpha", version), provenance=f"{up.url}integrity/{version}")
+        said = {"provenance": f"{up.url}integrity/{version}", "upload_time": ago(10)}
+        made.add(wheel(version), a_wheel("alpha", version), **said)
         up.serve(f"/integrity/{version}", b"{}", content_type="application/json")
     made.publish(up)
-    async with serving(tmp_path, one_remote(up, excludes=["alpha==2.0"])) as served:
-        asked = [f"/pypi/main/integrity/alpha/{version}/{wheel(version)}/provenance" for version in ("1.0", "2.0")]
-        assert [(await served.ask(path)).status for path in asked] == [200, 404]
-    assert up.count("/integrity/2.0") == 0
+
+
+def filtering(up: RawUpstream, place: str, **filters: Any) -> str:  # Any: filter keys
+    """These filters on the remote, or on the distribution."""
+    if place == "remote up":
+        return one_remote(up, **filters)
+    return f"{one_remote(up)}    filters: {json.dumps(filters)}\n"
+
+
+@pytest.mark.parametrize("as_of", ["", "~"])
+@pytest.mark.parametrize("place", ["remote up", "distribution main"])
+@pytest.mark.parametrize(
+    "filters",
+    [{"excludes": ["alpha==2.0"]}, {"block": ["alpha==2.0"]}, {"keep_latest_packages": 1}, {"max_file_size": 10}],
+)
+async def test_hidden_file__is_refused_alike_wherever_it_is_asked_for(
+    up: RawUpstream, tmp_path: Path, as_of: str, place: str, filters: dict[str, Any]
+) -> None:
+    attested(up)
+    base = f"main~{ago(5)}" if as_of else "main"
+    version = "1.0" if "keep_latest_packages" in filters else "2.0"
+    link = f"/pypi/{base}/files/up/files/{wheel(version)}"
+    companions = [f"{link}.metadata", f"{link}.asc"]
+    companions.append(f"/pypi/{base}/integrity/alpha/{version}/{wheel(version)}/provenance")
+    async with serving(tmp_path, filtering(up, place, **filters)) as served:
+        assert wheel(version) not in await served.links("alpha", base)
+        assert wheel(version) not in (await served.ask(f"/pypi/{base}/pypi/alpha/json")).text
+        assert (await served.ask(f"/pypi/{base}/pypi/alpha/{version}/json")).status == 404
+        refused = await served.ask(link)
+        assert refused.status == 403
+        assert refused.line.startswith(f"hidden by {place}: {next(iter(filters))} ")
+        for path in companions:
+            answer = await served.ask(path)
+            assert (answer.status, answer.line) == (403, refused.line), path
+        assert [(await served.ask(path, "HEAD")).status for path in (link, *companions)] == [403] * 4
+    assert up.count(f"/integrity/{version}") == up.count(f"/files/{wheel(version)}") == 0
+
+
+@pytest.mark.parametrize("place", ["remote up", "distribution main"])
+async def test_name__refused__is_so_wherever_it_is_asked_for(up: RawUpstream, tmp_path: Path, place: str) -> None:
+    link = f"{FILES}/{wheel('1.0')}"
+    async with serving(tmp_path, filtering(up, place, excludes=["alpha"])) as served:
+        for path in (link, f"{link}.metadata", f"/pypi/main/integrity/alpha/1.0/{wheel('1.0')}/provenance"):
+            answer = await served.ask(path)
+            assert (answer.status, answer.line) == (403, f"hidden by {place}: excludes names alpha")
+        for path in ("/pypi/main/simple/alpha/", "/pypi/main/pypi/alpha/json"):
+            assert (await served.ask(path)).status == 404
+    assert up.requests == []
 
 
 @pytest.mark.parametrize("count", [199, 2000])
