@@ -25,6 +25,7 @@ from pyproxy.index.patience import patience
 from pyproxy.lists_folder import sweep
 from pyproxy.logs import access
 from pyproxy.metrics import Metrics, Tally
+from pyproxy.part import Spool
 from pyproxy.reload import ConfigWatch
 from pyproxy.repeats import Beginning, Ground
 from pyproxy.site import CurrentSite, Machinery, Site, build, replaced
@@ -61,6 +62,7 @@ class Daemon:
             listening or config.server.listen.where,
             limits=limits,
             ahead=shared.shares.is_ahead if shared is not None else None,
+            spool=Spool(machinery.store.tmp, machinery.disk),
         )
         machinery.metrics.open_connections.set_function(lambda: self.listener.open_connections)
         machinery.metrics.hot_path_bytes.set_function(lambda: self.listener.bytes_known)

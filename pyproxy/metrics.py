@@ -75,6 +75,17 @@ class Tally:
         else:
             self._seconds.observe(seconds)
 
+    def add_all(self, repeats: Sequence[tuple[str, float]], nbytes: int) -> None:
+        """Several requests, each with its client and its seconds; bytes of all of them."""
+        self.requests += len(repeats)
+        self.nbytes += nbytes
+        for _, seconds in repeats:
+            if seconds <= _SHORT:
+                self.short += 1
+                self.seconds += seconds
+            else:
+                self._seconds.observe(seconds)
+
     def settle(self) -> None:
         """Tells Prometheus what was added since the last time. For one thread at a time."""
         now = (self.requests, self.nbytes, self.short, self.seconds)

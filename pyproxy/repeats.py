@@ -1,16 +1,17 @@
 """Which answers may be given again unasked, what they rest on, and how their repetitions are counted and logged.
 
 The handler says for how long and about which project (`Exchange.repeats`); the connection gives the same bytes again
-(`wire.memory`). An answer stands for a clock second at most: so its Date is right, and whatever else may have changed
-meanwhile (a blob lost, a remote's 404 grown old) is met by the next request. What must be seen at once is looked at
-each time: the configuration and the pages of this process (`News`), those of its fellows, and what any process changes:
-local content, and which files are cached.
+(`wire.memory`). An answer stands for a clock second, and for a moment of the next while it is made anew: so its Date is
+right, and whatever else may have changed meanwhile (a blob lost, a remote's 404 grown old) is met by the next request.
+What must be seen at once is looked at each time: the configuration and the pages of this process (`News`), those of its
+fellows, and what any process changes: local content, and which files are cached.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pyproxy.errors import StoreTrouble
 from pyproxy.fellows import Changes
@@ -21,19 +22,45 @@ from pyproxy.news import News
 from pyproxy.storage.repository import Repositories
 from pyproxy.storage.store import Store
 from pyproxy.storage.tallies import Tallies
+from pyproxy.wire.memory import Repeat
+
+RENEWAL = 0.1
+"""Seconds into the next second in which an answer is still given, while one request has it made anew."""
 
 REPEATABLE = frozenset({200, 206, 301, 304})
 
 
-@dataclass(frozen=True, slots=True)
+class Stamps(NamedTuple):
+    """Where what other threads and processes may change stands."""
+
+    fellows: bytes
+    local: int
+    cache: int
+
+
 class Ground:
     """What an answer may rest on, and where it is counted for `pyproxy status`."""
 
-    news: News
-    fellows: Changes
-    repositories: Repositories
-    store: Store
-    tallies: Tallies
+    def __init__(
+        self, news: News, fellows: Changes, repositories: Repositories, store: Store, tallies: Tallies
+    ) -> None:
+        self.news = news
+        self.fellows = fellows
+        self.store = store
+        self.tallies = tallies
+        self._repositories = repositories
+        self._turn = 0
+        self._stamps: Stamps | None = None
+
+    def as_of(self, turn: int) -> Stamps | None:
+        """The stamps, read once a turn; None where the store cannot tell."""
+        if turn != self._turn:
+            self._turn = turn
+            try:
+                self._stamps = Stamps(self.fellows.stamp, self._repositories.stamp(), self.store.records.stamp())
+            except StoreTrouble:
+                self._stamps = None
+        return self._stamps
 
 
 class Beginning:
@@ -61,7 +88,8 @@ class Beginning:
             status,
             tally,
             self._ground,
-            until=min(self._second_ends, self.started + repeats.seconds),
+            until=min(self._second_ends + RENEWAL, self.started + repeats.seconds),
+            due=self._second_ends,
             project=repeats.project,
             fellows=self._fellows,
             at=at,
@@ -84,6 +112,7 @@ class Standing:
         "_seen",
         "_tally",
         "_where",
+        "due",
         "until",
     )
 
@@ -95,11 +124,13 @@ class Standing:
         ground: Ground,
         *,
         until: float,
+        due: float,
         project: str,
         fellows: bytes,
         at: int,
     ) -> None:
         self.until = until
+        self.due = due
         self._ground = ground
         self._cells, self._where = ground.news.about(project)
         self._seen = self._cells[self._where]
@@ -121,22 +152,21 @@ class Standing:
             result=exchange.result,
         )
 
-    def holds(self) -> bool:
+    def holds(self, turn: int) -> bool:
         if self._cells[self._where] != self._seen:
             return False
-        if self._fellows is not None and self._ground.fellows.stamp != self._fellows:
-            return False
-        ground = self._ground
-        try:
-            return (self._local is None or ground.repositories.stamp() == self._local) and (
-                self._cache is None or ground.store.records.stamp() == self._cache
-            )
-        except StoreTrouble:
-            return False
+        now = self._ground.as_of(turn)
+        return (
+            now is not None
+            and (self._fellows is None or now.fellows == self._fellows)
+            and (self._local is None or now.local == self._local)
+            and (self._cache is None or now.cache == self._cache)
+        )
 
-    def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
-        self._tally.add(self._nbytes - missing, seconds)
-        self._ground.tallies.again(self._at)
+    def repeated(self, repeats: Sequence[Repeat], missing: int = 0) -> None:
+        count, missing = len(repeats), min(missing, self._nbytes)
+        self._tally.add_all(repeats, self._nbytes * count - missing)
+        self._ground.tallies.again(self._at, count)
         if self._cached is not None:
             self._ground.store.cache.touch(self._cached)
-        self._access.tell(client, seconds, missing)
+        self._access.tell(repeats, missing)

@@ -9,6 +9,7 @@ import atexit
 import logging
 import select
 import time
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
 from pyproxy.logs.line import Line, Template, Value, as_json, as_text, is_plain
@@ -116,7 +117,7 @@ def access(
 ) -> None:
     """The one line of a request; nothing happens where level `info` is off. A query in `path` is left out."""
     Access(method, path, status=status, nbytes=nbytes, distribution=distribution, kind=kind, result=result).tell(
-        client, seconds
+        ((client, seconds),)
     )
 
 
@@ -138,19 +139,21 @@ class Access:
         self._sink: Sink | None = None  # for which the template was made
         self._template: Template | None = None
 
-    def tell(self, client: str, seconds: float, missing: int = 0) -> None:
-        """One request, of whose answer so many bytes did not go out."""
+    def tell(self, repeats: Sequence[tuple[str, float]], missing: int = 0) -> None:
+        """Requests, each with its client and its seconds, of whose answers so many bytes did not go out."""
         sink = _State.sink
         if sink is None or not _State.access:
             return
-        if missing or not self._told or not is_plain(client):
-            self._told = True
-            sink.push(self._line(time.time(), client, seconds, missing))
+        known = self._told or len(repeats) > 1
+        self._told = True
+        if missing or not known or not all(is_plain(client) for client, _ in repeats):
+            for client, seconds in repeats:
+                sink.push(self._line(time.time(), client, seconds, missing))
             return
         if self._template is None or self._sink is not sink:
             self._sink = sink
             self._template = Template(sink.render, self._line)
-        sink.push(self._template.filled(time.time(), client, seconds))
+        sink.push_all(self._template.filled(time.time(), repeats))
 
     def _line(self, created: float, client: str, seconds: float, missing: int = 0) -> Line:
         sent = ("bytes", self._nbytes - missing)

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 Value: TypeAlias = str | int | float | None
@@ -92,10 +92,11 @@ class Template:
         before, _, end = rest.rpartition(str(_SECONDS))
         self._parts = (start, between, before, end)
 
-    def filled(self, created: float, client: str, seconds: float) -> str:
-        """The line as text. `client` is to be one that `is_plain`."""
+    def filled(self, created: float, repeats: Sequence[tuple[str, float]]) -> list[str]:
+        """The lines as text, one for each client and its seconds. The clients are to be such that are `is_plain`."""
         start, between, before, end = self._parts
-        return f"{start}{_instant(created)}{between}{client}{before}{_micro(round(seconds * 1e6))}{end}"
+        begin = f"{start}{_instant(created)}{between}"
+        return [f"{begin}{client}{before}{_micro(round(seconds * 1e6))}{end}" for client, seconds in repeats]
 
 
 @functools.lru_cache(maxsize=1024)

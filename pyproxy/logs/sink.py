@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyproxy.logs.line import Line
 
@@ -48,6 +48,15 @@ class Sink:
             self._asleep = False
             self._wake.set()
 
+    def push_all(self, lines: Sequence[str]) -> None:
+        """Takes texts as `push` takes one."""
+        room = 0 if self._closing.is_set() else max(0, self._limit - len(self._queue))
+        self.dropped += max(0, len(lines) - room)
+        self._queue.extend(lines[:room])
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+
     def close(self, timeout: float = 2.0) -> None:
         """Writes what waits, for at most `timeout` seconds: a reader that has stopped must not stop the daemon."""
         self._closing.set()
@@ -72,14 +81,17 @@ class Sink:
             self._wake.clear()
 
     def _batch(self) -> bytes:
-        rows = []
-        for _ in range(min(len(self._queue), _BATCH)):
-            line = self._queue.popleft()
-            try:
-                rows.append(line if isinstance(line, str) else self.render(line))
-            except Exception as exc:  # noqa: BLE001 - whatever a line holds, the lines after it are still written
-                rows.append(self.render(Line(time.time(), "error", "logs", f"a line cannot be shown: {exc!r}")))
-        return "".join(f"{row}\n" for row in rows).encode("utf-8", "backslashreplace")
+        take = self._queue.popleft
+        lines = [take() for _ in range(min(len(self._queue), _BATCH))]
+        rows = [line if isinstance(line, str) else self._shown(line) for line in lines]
+        rows.append("")
+        return "\n".join(rows).encode("utf-8", "backslashreplace")
+
+    def _shown(self, line: Line) -> str:
+        try:
+            return self.render(line)
+        except Exception as exc:  # noqa: BLE001 - whatever a line holds, the lines after it are still written
+            return self.render(Line(time.time(), "error", "logs", f"a line cannot be shown: {exc!r}"))
 
     def _tell_dropped(self) -> None:
         count, self._told = self.dropped - self._told, self.dropped

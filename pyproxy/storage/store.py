@@ -68,6 +68,8 @@ class Store:
         self.path = layout.root
         self.lists = layout.lists
         """The folder for lists of projects."""
+        self.tmp = layout.tmp
+        """For what is on its way; whatever has a name there is swept with the next start."""
         self.blobs = blobs
         self.records = records
         self.cache = cache

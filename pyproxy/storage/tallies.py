@@ -62,10 +62,10 @@ class Tallies:
         cells[at] += 1
         return at
 
-    def again(self, at: int) -> None:
-        """Counts one more, in a tenth of the time."""
+    def again(self, at: int, count: int = 1) -> None:
+        """Counts so many more, in a tenth of the time."""
         if self._cells is not None:
-            self._cells[at] += 1
+            self._cells[at] += count
 
     def close(self) -> None:
         """Does nothing the second time."""

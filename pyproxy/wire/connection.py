@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -18,12 +16,13 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from pyproxy import logs
-from pyproxy.part import Part
 from pyproxy.wire import heads, sockets
 from pyproxy.wire.delivery import Delivery
+from pyproxy.wire.fast_lane import FastLane
 from pyproxy.wire.intake import PATIENCE, Intake, Reading
 from pyproxy.wire.limits import Limits
 from pyproxy.wire.memory import Answer, Memory
+from pyproxy.wire.repeater import Repeater
 from pyproxy.wire.request import Request, Writer
 from pyproxy.wire.times import Act, Times
 
@@ -40,6 +39,7 @@ class Shared(Protocol):
     handler: Handler
     draining: bool
     memory: Memory
+    lane: FastLane | None
     tasks: set[asyncio.Task[Any]]  # Any: tasks are only counted and waited for
 
     def opened(self, connection: Connection) -> None: ...
@@ -50,20 +50,18 @@ class Connection(web.RequestHandler):
     """The protocol of one client.
 
     While it is idle, a whole head that comes alone and whose answer is known by heart gets that answer at once
-    (`_repeat`); everything else goes to aiohttp.
+    (`_repeat`), and so do the next ones, without this class (`FastLane`); everything else goes to aiohttp.
     """
 
     __slots__ = (
-        "_aside",
         "_asked",
         "_body_full",
         "_client",
-        "_delivery",
-        "_fd",
         "_holding",
         "_intake",
         "_known",
         "_refusing",
+        "_repeater",
         "_request",
         "_shared",
         "_socket",
@@ -85,9 +83,7 @@ class Connection(web.RequestHandler):
         self._body_full = False  # reading is paused by aiohttp, as a body comes faster than its handler reads
         self._wire: asyncio.Transport | None = None  # kept where aiohttp lets go of its `transport`, to see it closed
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
-        self._fd = -1
-        self._aside: socket.socket | None = None  # the same socket once more, from the first delivery on
-        self._delivery: Delivery | None = None
+        self._repeater: Repeater | None = None
         self._client = ""
 
     # --- what the owner sees -----------------------------------------------------------------------------------------
@@ -103,9 +99,17 @@ class Connection(web.RequestHandler):
         return self._request is not None or self._delivery is not None
 
     @property
+    def _delivery(self) -> Delivery | None:
+        return None if self._repeater is None else self._repeater.delivery
+
+    @property
     def idle_since(self) -> float | None:
         """The loop's time since which a connection that has had an answer waits for its next request; else None."""
         return self._times.since if self.idle and self._times.served else None
+
+    @property
+    def times(self) -> Times:
+        return self._times
 
     @property
     def stays_open(self) -> bool:
@@ -130,6 +134,7 @@ class Connection(web.RequestHandler):
     def cut(self) -> None:
         """Breaks the connection off (with a reset, over TCP), whatever is under way."""
         if self._wire is not None:
+            self._leave_lane()
             sockets.reset_on_close(self._socket)
             self._wire.abort()
 
@@ -138,21 +143,27 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
-        self._fd = self._socket.fileno()
         super().connection_made(transport)
         self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else "unix"
+        self._repeater = Repeater(self, self._wire)
         self._shared.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._leave_lane()
         self._wire = None
         self._intake.stop()
-        self._close_aside()
+        if self._repeater is not None:
+            self._repeater.close(self._loop.time())
+            self._repeater = None
         super().connection_lost(exc)
         self._shared.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        if (answer := self._known.get(data)) is not None and self._repeat(data, answer):
-            return
+        if (answer := self._known.get(data)) is None or not self._repeat(data, answer):
+            self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """What has no answer that is known by heart."""
         if not data:  # aiohttp to itself: go on with what the parser holds of a body
             self._feed(b"")
             return
@@ -166,95 +177,49 @@ class Connection(web.RequestHandler):
 
     def _repeat(self, asked: bytes, answer: Answer) -> bool:
         """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
+        repeater, lane, memory, wire = self._repeater, self._shared.lane, self._shared.memory, self._wire
+        if lane is None or repeater is None or self._busy or not self._intake.quiet or self._shared.draining:
+            return False
+        if wire is None or wire.is_closing() or wire.get_write_buffer_size():
+            return False
         started = self._loop.time()
-        wire = self._wire
-        if self._request is not None or self._delivery is not None or not self._intake.quiet:
+        memory.begin_turn()
+        if not memory.stands(asked, answer, started) or not lane.enter(repeater):
             return False
-        if wire is None or wire.is_closing() or wire.get_write_buffer_size() or self._shared.draining:
-            return False
-        if started >= answer.until or not answer.standing.holds():
-            self._shared.memory.forget(asked)
-            return False
-        if answer.is_large and (part := answer.in_file()) is not None:
-            return self._begin_delivery(answer, part, started)
-        if rest := answer.write(self._fd):
-            wire.write(rest)
-        times = self._times
-        times.heard = times.since = now = self._loop.time()
-        times.served = True
-        answer.standing.repeated(self._client, now - started)
-        return True
-
-    # --- answers whose body lies in a file ---------------------------------------------------------------------------
-
-    def _begin_delivery(self, answer: Answer, part: Part, started: float) -> bool:
-        if self._aside is None:
-            try:
-                self._aside = socket.socket(fileno=os.dup(self._fd))
-            except OSError:
-                return False  # no descriptor left: the ordinary road does without
         self._times.heard = started
-        self._delivery = Delivery(answer, part, self._aside, started)
-        self._deliver()
+        if lane.give(repeater, answer, started):
+            self.answered()
+            answer.standing.repeated(((self._client, self._times.since - started),))
         return True
 
-    def _deliver(self) -> None:
-        """Sends on; called by the loop whenever the socket takes more."""
-        delivery, aside, wire = self._delivery, self._aside, self._wire
-        if delivery is None or aside is None or wire is None or wire.is_closing():
-            return
-        try:
-            done = delivery.step()
-        except OSError as exc:
-            if not isinstance(exc, ConnectionError):
-                _log.error("cut: an answer cannot be sent to its end: %s", exc.strerror)
-            self.cut()  # what is missing is counted when the connection is gone
-            return
-        if done:
-            self._delivered(delivery)
-        elif not delivery.watched:
-            delivery.watched = True
-            self._loop.add_writer(aside, self._deliver)
-
-    def _delivered(self, delivery: Delivery) -> None:
-        self._end_delivery(delivery)
+    def delivered(self) -> None:
+        """An answer that took its time has gone out."""
         self.answered()
         if self._shared.draining:
             self._hang_up()
-        elif self._intake.waiting:
-            self._advance()
 
-    def _end_delivery(self, delivery: Delivery) -> None:
-        self._delivery = None
-        if delivery.watched and self._aside is not None:
-            self._loop.remove_writer(self._aside)
-        delivery.answer.standing.repeated(self._client, self._loop.time() - delivery.started, delivery.missing)
-
-    def _close_aside(self) -> None:
-        if self._delivery is not None:
-            self._end_delivery(self._delivery)
-        if self._aside is not None:
-            self._aside.close()
-            self._aside = None
+    def _leave_lane(self) -> None:
+        if self._repeater is not None and (lane := self._shared.lane) is not None:
+            lane.leave(self._repeater)
 
     # --- what is learned for the next time ---------------------------------------------------------------------------
 
     def _learn(self, request: Request, response: web.StreamResponse) -> None:
         """Keeps an answer that its handler has called repeatable, if all of it went through aiohttp's writer."""
+        if self._asked and (answer := self._repeatable(request, response)) is not None:
+            self._shared.memory.put(self._asked, answer)
+
+    def _repeatable(self, request: Request, response: web.StreamResponse) -> Answer | None:
         standing, part = request.standing, request.part
-        if standing is None or not self._asked or not (self.stays_open and response.keep_alive):
-            return
+        if standing is None or not (self.stays_open and response.keep_alive):
+            return None
         given = response.body if isinstance(response, web.Response) else None
         head = heads.answer(response.status, response.reason or "", response.headers)
         if request.is_bodiless(response.status):
-            answer = Answer.of(head, b"", standing)
-        elif part is not None and part.length == response.content_length:
-            answer = Answer(head, b"", standing, standing.until, part)
-        elif isinstance(given, bytes):
-            answer = Answer.of(head, given, standing)
-        else:
-            return
-        self._shared.memory.put(self._asked, answer)
+            return Answer.of(head, b"", standing)
+        if part is not None and part.length == response.content_length:
+            return Answer(head, b"", standing, part)
+        return Answer.of(head, given, standing) if isinstance(given, bytes) else None
 
     def _advance(self) -> None:
         """Gives aiohttp what it may have of the bytes that came."""
@@ -314,6 +279,10 @@ class Connection(web.RequestHandler):
         self._request = Request(message, body, self, Writer(self, self._loop), task, self._loop)
         self._advance()
         return self._request
+
+    def speaks(self) -> None:
+        """The head of an answer goes out now: an older one to the same request may not come after it."""
+        self._shared.memory.outdate(self._asked)
 
     def go_on(self) -> None:
         """The handler reads a body that the client holds back until it is told to go on (RFC 9110, 10.1.1)."""
@@ -413,6 +382,7 @@ class Connection(web.RequestHandler):
 
     def _refuse(self, status: int) -> None:
         """Says no to what is not a request yet. What the client says then is thrown away, for a while."""
+        self._leave_lane()
         self._intake.stop()
         if self._wire is None or self._wire.is_closing():
             return
@@ -445,6 +415,7 @@ class Connection(web.RequestHandler):
         super().force_close()
 
     def _hang_up(self) -> None:
+        self._leave_lane()
         self._intake.stop()
         if self._wire is not None:
             self._wire.close()

@@ -1,6 +1,7 @@
-"""An answer whose body lies in a file, sent past the transport: the kernel takes the bytes from where they are.
+"""What is left of an answer that the kernel did not take at once: sent as the client takes it, past the transport.
 
-Through user space 1 MB costs 250 µs, by `sendfile` 80; and no task is needed for it, not even for a slow client.
+A body that lies in a file goes by `sendfile`: through user space 1 MB costs 250 µs, so 80; and no task is needed for
+it, not even for a slow client.
 """
 
 from __future__ import annotations
@@ -10,52 +11,51 @@ import os
 import socket
 from typing import Final
 
-from pyproxy.part import Part
 from pyproxy.wire.memory import Answer
 
 STEP: Final = 4 * 1024 * 1024
-"""Bytes given to the kernel at once: about what its largest buffer for one socket takes. A millisecond."""
+"""Bytes of a file given to the kernel at once: about what its largest buffer for a socket takes. A millisecond."""
 
-_MORE: Final = getattr(socket, "MSG_MORE", 0)
-"""The head leaves with the first bytes of the body, and not in a packet of its own."""
+MORE: Final = getattr(socket, "MSG_MORE", 0)
+"""The head leaves with the first bytes of a body that lies elsewhere, and not in a packet of its own."""
 
 
 class Delivery:
-    """One such answer. `sock` is a second descriptor of the connection's socket: asyncio keeps the first to itself."""
+    """An answer that was begun: the kernel has taken `given` bytes."""
 
-    __slots__ = ("_end", "_head", "_part", "_sock", "answer", "at", "started", "watched")
+    __slots__ = ("_head", "_part", "_size", "_sock", "_standing", "given", "started")
 
-    def __init__(self, answer: Answer, part: Part, sock: socket.socket, started: float) -> None:
-        self.answer = answer
-        self.started = started
-        self.watched = False  # whether the loop tells when the socket takes more
-        self._head = answer.head
-        self._part = part
+    def __init__(self, answer: Answer, sock: socket.socket, given: int, started: float) -> None:
+        # Not the answer itself: it may be renewed meanwhile.
+        self._head, self._part, self._size, self._standing = answer.head, answer.part, answer.size, answer.standing
         self._sock = sock
-        self.at = part.start
-        self._end = part.start + part.length
+        self.given = given
+        self.started = started
 
     @property
     def missing(self) -> int:
-        """Bytes of the body that the kernel has not taken yet."""
-        return self._end - self.at
-
-    @property
-    def given(self) -> int:
-        """Bytes that it has taken."""
-        return len(self.answer.head) - len(self._head) + self.at - self._part.start
+        """Bytes that the kernel has not taken yet."""
+        return self._size - self.given
 
     def step(self) -> bool:
         """Gives the kernel what it takes, without waiting; whether that was the last of it. Raises OSError."""
         try:
-            if self._head:
-                self._head = self._head[self._sock.send(self._head, _MORE) :]
-                if self._head:
-                    return False
-            count = os.sendfile(self._sock.fileno(), self._part.file.fd, self.at, min(STEP, self.missing))
+            self.given += self._some()
         except BlockingIOError:
             return False
+        return not self.missing
+
+    def _some(self) -> int:
+        if self.given < len(self._head):
+            return self._sock.send(self._head[self.given :], MORE if self._part is not None else 0)
+        if self._part is None:
+            return 0
+        at = self._part.start + self.given - len(self._head)
+        count = os.sendfile(self._sock.fileno(), self._part.file.fd, at, min(STEP, self.missing))
         if not count:
             raise OSError(errno.EIO, "a stored file is shorter than it was")
-        self.at += count
-        return not self.missing
+        return count
+
+    def tell(self, client: str, now: float) -> None:
+        """Has the answer counted and logged, as far as it came."""
+        self._standing.repeated(((client, now - self.started),), self.missing)

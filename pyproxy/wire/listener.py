@@ -20,7 +20,9 @@ from aiohttp.streams import StreamReader
 
 from pyproxy import binding, logs
 from pyproxy.binding import Where
+from pyproxy.part import Spool
 from pyproxy.wire.connection import Connection, Handler
+from pyproxy.wire.fast_lane import opened
 from pyproxy.wire.limits import Limits, connection_cap
 from pyproxy.wire.memory import Memory
 from pyproxy.wire.request import Request
@@ -50,7 +52,7 @@ _log = logging.getLogger(__name__)
 class _Server(web.Server):
     """aiohttp's server, less its timers, logs and texts; the `Shared` of its connections."""
 
-    def __init__(self, handler: Handler, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, handler: Handler, limits: Limits, spool: Spool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
             _serve,
             request_factory=_request,
@@ -61,7 +63,8 @@ class _Server(web.Server):
         self.limits = limits
         self.handler = handler
         self.draining = False
-        self.memory = Memory()
+        self.memory = Memory(spool)
+        self.lane = opened(self.memory, loop)
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.changed = asyncio.Event()  # set whenever a connection has closed
@@ -110,6 +113,7 @@ class Listener:
 
     `where` may also be a bound socket, which is then the listener's to close. With `ahead` it is one that other
     processes listen at too: told how many connections there are here, it says whether to let others take the next.
+    `spool` makes the files that large bodies are sent from again; in memory by default.
     """
 
     def __init__(
@@ -119,8 +123,10 @@ class Listener:
         *,
         limits: Limits | None = None,
         ahead: Callable[[int], bool] | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._ahead = ahead
+        self._spool = spool or Spool()
         self._handler = handler
         self._where = where
         self._limits = limits or Limits()
@@ -145,7 +151,7 @@ class Listener:
             self._socket = await binding.bind_tcp(*self._where)
         self._socket.settimeout(0)
         self._socket.listen(BACKLOG)
-        self._server = _Server(self._handler, self._limits, loop)
+        self._server = _Server(self._handler, self._limits, self._spool, loop)
         self._accepting = loop.create_task(self._accept(self._socket, self._server), name="accept")
         self._accepting.add_done_callback(self._ended)
         self._sweeping = loop.create_task(self._sweep(self._socket, self._server), name="sweep")
@@ -211,6 +217,8 @@ class Listener:
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
         server.memory.clear()
+        if server.lane is not None:
+            server.lane.close()
 
     async def _stop_accepting(self) -> None:
         if self._accepting is not None:

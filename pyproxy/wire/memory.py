@@ -6,26 +6,30 @@ than it stands: a second or so.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from pyproxy.part import Part, in_memory
+from pyproxy.part import Part, Spool
 
 CAPACITY = 32 * 1024 * 1024
 """Bytes of heads and bodies that are known by heart. A body counts once for each head that asks for it."""
 
-LARGE = 64 * 1024
+LARGE = 32 * 1024
 """Bytes of a body from which on the kernel is given a file of it: to copy more each time takes longer than that."""
 
-DESCRIPTOR = 1024 * 1024
+DESCRIPTOR = 128 * 1024
 """Bytes that an open file counts for: there are not many to be had."""
-
-_JOINED = 16 * 1024
-"""Bytes of a body up to which it is kept behind its head: one piece goes faster to the kernel than two."""
 
 _OVERHEAD = 1024
 """Bytes that an answer takes beside its own, about."""
+
+_AFTERLIFE = 1.0
+"""Seconds that an answer is kept beyond its time."""
+
+
+Repeat: TypeAlias = tuple[str, float]
+"""One more request that got an answer: its client, and the seconds from its head to the answer's end."""
 
 
 class Standing(Protocol):
@@ -35,11 +39,18 @@ class Standing(Protocol):
     def until(self) -> float:
         """The loop's time from which on the answer might be another."""
 
-    def holds(self) -> bool:
-        """Whether the same request would get the same answer now. A microsecond at most."""
+    @property
+    def due(self) -> float:
+        """The loop's time from which on it is to be made anew, though others may have it while it is: its Date ages."""
 
-    def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
-        """Counts and logs one more request that was answered so, but for so many bytes that did not go out."""
+    def holds(self, turn: int) -> bool:
+        """Whether the same request would get the same answer now. A microsecond at most.
+
+        What other threads and processes may change is looked at once in a turn: its requests were all there before.
+        """
+
+    def repeated(self, repeats: Sequence[Repeat], missing: int = 0) -> None:
+        """Counts and logs requests that were answered so, but for so many bytes that did not go out."""
 
 
 @dataclass(slots=True)
@@ -47,80 +58,117 @@ class Answer:
     """A whole answer on a connection that stays open."""
 
     head: bytes
+    """With the body behind it, if that is small: one piece goes faster to the kernel than two."""
     body: bytes
+    """Of a large one, to be put into a file when it is first repeated."""
     standing: Standing
-    until: float
     part: Part | None = None
-    """The body, where it lies in a file; a large one is put into one when it is first repeated."""
-    is_large: bool = field(init=False)
+    """The body, where it lies in a file."""
+    until: float = field(init=False)
+    due: float = field(init=False)
+    size: int = field(init=False)
+    """Bytes of head and body."""
+    turn: int = field(default=0, init=False)
+    """In which it was last seen to stand."""
+    repeats: list[Repeat] = field(default_factory=list, init=False)
+    """What it was given for in that turn and is still to be counted."""
+    laid: bool = field(default=False, init=False)
+    """A file was asked for."""
 
     def __post_init__(self) -> None:
-        self.is_large = self.part is not None or len(self.body) > LARGE
-
-    @property
-    def weight(self) -> int:
-        if not self.is_large:
-            return len(self.head) + len(self.body) + _OVERHEAD
-        return len(self.head) + 2 * len(self.body) + DESCRIPTOR
+        self.until = self.standing.until
+        self.due = min(self.until, self.standing.due)
+        self.size = len(self.head) + (len(self.body) if self.part is None else self.part.length)
 
     @classmethod
     def of(cls, head: bytes, body: bytes, standing: Standing) -> Answer:
-        if len(body) <= _JOINED:
-            return cls(head + body, b"", standing, standing.until)
-        return cls(head, body, standing, standing.until)
+        if len(body) <= LARGE:
+            return cls(head + body, b"", standing)
+        return cls(head, body, standing)
 
-    def in_file(self) -> Part | None:
-        """The body as a part of a file; None where it is small, or no file is to be had."""
-        if self.part is None and len(self.body) > LARGE:
-            try:
-                self.part = in_memory(self.body)
-            except OSError:
-                return None
-        return self.part
+    @property
+    def weight(self) -> int:
+        """Bytes that it counts for: a large body is here twice, for those who still wait for its file."""
+        file = DESCRIPTOR if self.body or self.part is not None else 0
+        return len(self.head) + 2 * len(self.body) + file + _OVERHEAD
 
-    def write(self, fd: int) -> bytes | memoryview:
-        """Writes to the socket, past its transport; returns what the kernel has not taken.
+    @property
+    def is_whole(self) -> bool:
+        """It can be sent: its body is behind its head, or in a file."""
+        return not self.body or self.part is not None
 
-        A transport would join head and body: a copy of all bytes.
-        """
-        head, body = self.head, self.body
-        try:
-            count = os.writev(fd, (head, body)) if body else os.write(fd, head)
-        except OSError:
-            count = 0  # full, or broken: the transport finds out which
-        if count == len(head) + len(body):
-            return b""
-        return memoryview(head + body)[count:]
+    def put_into(self, part: Part) -> None:
+        """The body lies in a file from now on."""
+        self.part = part
+
+    def renew(self, other: Answer) -> None:
+        """Becomes the other, which has the same body and so needs no file of its own."""
+        self.head, self.standing = other.head, other.standing
+        self.until, self.due, self.size, self.turn = other.until, other.due, other.size, 0
 
 
 class Memory:
     """The answers of one listener, by the bytes of the whole head that asks for them. Owned by the event loop."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, spool: Spool, capacity: int = CAPACITY) -> None:
+        self._spool = spool
         self._capacity = capacity
         self.answers: dict[bytes, Answer] = {}
         """To be read by connections; written here alone."""
         self.bytes = 0
         """What they take."""
+        self._turn = 0
+
+    def begin_turn(self) -> int:
+        """To be called when requests have come and before they are answered; the number of their turn."""
+        self._turn += 1
+        return self._turn
+
+    def stands(self, asked: bytes, answer: Answer, now: float) -> bool:
+        """Whether an answer that is here may be given in this turn."""
+        if now >= answer.due:
+            if now >= answer.until:
+                return False
+            answer.due = answer.until  # for who asks now it is made anew
+            return False
+        if not answer.standing.holds(self._turn):
+            self.forget(asked)
+            return False
+        if not answer.is_whole:
+            if not answer.laid:
+                answer.laid = True
+                self._spool.lay(answer.body, answer.put_into)
+            return answer.is_whole
+        answer.turn = self._turn
+        return True
 
     def put(self, asked: bytes, answer: Answer) -> None:
         """Keeps it, if there is room."""
-        self.forget(asked)
+        before = self.forget(asked)
+        if before is not None and answer.body and before.body == answer.body:
+            before.renew(answer)
+            answer = before
         weight = len(asked) + answer.weight
         if self.bytes + weight > self._capacity:
             return
         self.answers[asked] = answer
         self.bytes += weight
 
-    def forget(self, asked: bytes) -> None:
-        """Lets go of one that does not stand any more, if it is here."""
+    def outdate(self, asked: bytes) -> None:
+        """Does not give this answer again, if it is here. Its file is kept for the one that comes."""
+        if (answer := self.answers.get(asked)) is not None:
+            answer.until = answer.due = 0.0
+
+    def forget(self, asked: bytes) -> Answer | None:
+        """Lets go of an answer, and gives it back, if it is here."""
         gone = self.answers.pop(asked, None)
         if gone is not None:
             self.bytes -= len(asked) + gone.weight
+        return gone
 
     def sweep(self, now: float) -> None:
-        """Lets go of all whose time is over."""
-        for asked in [asked for asked, answer in self.answers.items() if answer.until <= now]:
+        """Lets go of all whose time has been over for a while: until then the next like it may need their file."""
+        for asked in [asked for asked, one in self.answers.items() if one.standing.until + _AFTERLIFE <= now]:
             self.forget(asked)
 
     def clear(self) -> None:

@@ -23,6 +23,7 @@ class Line(Protocol):
 
     @property
     def stays_open(self) -> bool: ...
+    def speaks(self) -> None: ...
     def go_on(self) -> None: ...
 
 
@@ -92,6 +93,7 @@ class Request(web.BaseRequest):
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         # aiohttp has put its own name and version there by now; this is its last call before the head goes out.
         response.headers[hdrs.SERVER] = SERVER
+        self._line.speaks()
 
     @property
     def waits_to_be_asked(self) -> bool:

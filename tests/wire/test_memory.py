@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import re
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -16,84 +15,12 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyproxy.part import Part, in_memory
-from pyproxy.wire import Request
+from pyproxy.part import Spool
 from pyproxy.wire.memory import Answer, Memory
 from tests.daemon import noise
 from tests.fakes.raw_client import RawClient, connected
 from tests.wire.serving import connections, get, post, serving, until
-
-LONG = 3600.0
-
-
-@dataclass
-class Resting:
-    """What an answer rests on, as a test has it."""
-
-    until: float = LONG
-    right: bool = True
-    clients: list[str] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
-
-    def holds(self) -> bool:
-        return self.right
-
-    def repeated(self, client: str, seconds: float, missing: int = 0) -> None:
-        assert 0 <= seconds < LONG
-        self.clients.append(client)
-        self.missing.append(missing)
-
-
-@dataclass
-class World:
-    """A handler whose answers tell a number, and may be repeated while it stays the same."""
-
-    number: int = 0
-    body: bytes = b""
-    life: float = LONG
-    hot: bool = True
-    handled: int = 0
-    given: list[Resting] = field(default_factory=list)
-
-    def change(self) -> None:
-        self.number += 1
-        for resting in self.given:
-            resting.right = False
-
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.handled += 1
-        assert isinstance(request, Request)
-        asked = await request.read()
-        body = b"%s %s %d %s%s" % (
-            request.method.encode(), request.path.encode(), self.number, asked, self.body,
-        )  # fmt: skip
-        if self.hot:
-            request.standing = Resting(asyncio.get_running_loop().time() + self.life)
-            self.given.append(request.standing)
-        if request.path == "/file":
-            return await self._from_file(request, body)
-        if request.path == "/304":
-            return web.Response(status=304, headers={"ETag": '"1"', "Date": "now"})
-        if request.path == "/streamed":
-            response = web.StreamResponse()
-            response.content_length = len(body)
-            await response.prepare(request)
-            await response.write(body)
-            return response
-        return web.Response(body=body, headers={"Date": "now"})
-
-    async def _from_file(self, request: Request, body: bytes) -> web.StreamResponse:
-        response = web.StreamResponse()
-        response.content_length = len(body)
-        await response.prepare(request)
-        await response.write(body)
-        request.part = in_memory(b"before" + body + b"after")
-        request.part = Part(request.part.file, len(b"before"), len(body))
-        return response
-
-    @property
-    def repeated(self) -> int:
-        return sum(len(resting.clients) for resting in self.given)
+from tests.wire.worlds import LONG, Resting, World
 
 
 async def test_request__repeated__is_answered_by_heart_with_the_same_bytes() -> None:
@@ -232,7 +159,6 @@ async def test_large_answer__while_it_is_sent__others_are_answered_and_what_foll
         (connection,) = connections(listener)
         await until(lambda: connection._delivery is not None)
         await client.send(get("/page") + get("/b"))
-        await until(lambda: connection._intake.waiting > 0)
         assert not connection.idle
         async with connected(listener.address) as other:
             assert (await other.ask(get("/page"))) == first
@@ -329,12 +255,12 @@ async def test_connection__answered_by_heart__is_kept_alive_from_then() -> None:
 
 
 def test_memory__full__keeps_what_it_has_and_counts_it() -> None:
-    memory = Memory(capacity=10_000)
+    memory = Memory(Spool(), capacity=10_000)
     for number in range(20):
-        memory.put(b"%d" % number, Answer(b"head", bytes(1000), Resting(), until=number))
+        memory.put(b"%d" % number, Answer(b"head" + bytes(1000), b"", Resting(until=number)))
     assert 0 < memory.bytes <= 10_000
     assert set(memory.answers) == {b"%d" % number for number in range(len(memory.answers))}
-    memory.put(b"0", Answer(b"head", b"", Resting(), until=LONG))
+    memory.put(b"0", Answer(b"head", b"", Resting()))
     memory.sweep(now=10)
     assert set(memory.answers) == {b"0"}
     assert memory.bytes == 1 + 4 + 1024
