@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import zstandard
@@ -13,7 +14,9 @@ from pyproxy.errors import PageUnreadable
 
 Coding: TypeAlias = Literal["identity", "gzip", "zstd"]
 
-_MAX_HEADER = 8192
+MAX_HEADER = 8192
+"""Characters of a header that are looked at."""
+
 _MAX_PARTS = 100
 
 # RFC 9110 §12.4.2 allows three digits; more of them do no harm.
@@ -35,7 +38,7 @@ def weighted(header: str) -> Iterator[tuple[str, float]]:
     Malformed members are skipped, parameters other than the weight are ignored, and what a header holds beyond
     8 KiB or 100 members is not looked at.
     """
-    for part in header[:_MAX_HEADER].split(",", _MAX_PARTS)[:_MAX_PARTS]:
+    for part in header[:MAX_HEADER].split(",", _MAX_PARTS)[:_MAX_PARTS]:
         name, *parameters = part.split(";")
         name = name.strip().lower()
         weight = _weight(parameters)
@@ -58,8 +61,11 @@ def choose_coding(accept_encoding: str | None) -> Coding:
     It is identity where nothing else is asked for, and also where the client refuses everything: a body in plain is
     of more use than a 415.
     """
-    if not accept_encoding:
-        return "identity"
+    return _coding_of(accept_encoding[:MAX_HEADER]) if accept_encoding else "identity"
+
+
+@lru_cache(64)  # clients say the same few
+def _coding_of(accept_encoding: str) -> Coding:
     # Of one named twice the last word counts.
     weights = {name.removeprefix("x-"): weight for name, weight in weighted(accept_encoding)}
     # "*" stands for what the client has not thought of: that is gzip, which all know, and not zstd.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import click
 
@@ -15,6 +16,10 @@ from pyproxy.cli.asked import Asked, command, say, warn
 from pyproxy.cli.root import cli
 from pyproxy.config import describe
 from pyproxy.machine_index import MachineIndex, machine_index
+
+YOUNG: Final = 10_000
+"""Objects between two looks for garbage: few things here are cyclic, and a page of many files makes as many at once. At
+the usual 700 it takes a tenth of the time that requests for cold pages do."""
 
 
 @cli.command()
@@ -31,6 +36,7 @@ def serve(asked: Asked) -> None:
 
     def ready(url: str) -> None:
         gc.freeze()
+        gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
         gc.enable()
         click.echo(f"pyproxy serves {url}")
 

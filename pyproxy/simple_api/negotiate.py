@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 
-from pyproxy.encoding import weighted
+from pyproxy.encoding import MAX_HEADER, weighted
 
 
 class Kind(Enum):
@@ -40,6 +41,11 @@ def negotiate(accept: str | None, format_parameter: str | None) -> Kind | None:
         return _by_parameter(format_parameter)
     if accept is None or not accept.strip():
         return Kind.TEXT
+    return _by_accept(accept[:MAX_HEADER])
+
+
+@lru_cache(64)  # clients say the same few
+def _by_accept(accept: str) -> Kind | None:
     ranges = [(_LATEST.get(name, name), weight) for name, weight in weighted(accept) if "/" in name or name == "*"]
     if not ranges:
         return Kind.TEXT  # nothing in it is a media range: as if it were not there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pyproxy.errors import PageUnreadable
 from pyproxy.model import ProjectName, ProjectPage, printable
@@ -47,6 +48,7 @@ def parse_page(body: bytes, content_type: str, url: str, project: ProjectName, *
     return ParsedPage(page, shelf.dropped, shelf.lost)
 
 
+@lru_cache(64)  # a remote says one or two; what raises is not kept
 def kind_of(content_type: str) -> Kind:
     """The serialisation that a `Content-Type` names, whatever its parameters.
 

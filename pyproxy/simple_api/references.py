@@ -204,6 +204,8 @@ def _is_plain(text: str) -> bool:
 
 def _encoded_path(path: str) -> str:
     """The path with all encoded that must be; what is encoded already stays as it is."""
+    if "%" not in path and _is_plain(path):
+        return path
     try:
         decoded = unquote_to_bytes(path.encode()).decode()
     except UnicodeError as exc:

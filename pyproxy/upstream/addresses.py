@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?\Z")
 
 
+@lru_cache(1024)
 def is_public(address: str | Address) -> bool:
     """Whether the address can lie beyond this machine and its own networks.
 
@@ -37,6 +39,7 @@ def is_public(address: str | Address) -> bool:
     return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
 
 
+@lru_cache(1024)  # asked of every request; what raises is not kept
 def literal(host: str) -> Address | None:
     """The address that the host of a URL spells out; None for a name.
 

@@ -111,6 +111,8 @@ class Answer:
         until = silent if deadline is None else min(silent, deadline)
         while True:
             try:
+                if (here := self._here()) is not None:
+                    return here
                 async with asyncio.timeout_at(min(until, loop.time() + _LOOK)) as limit:
                     return await self._response.content.read(CHUNK)
             except TimeoutError as exc:
@@ -123,6 +125,13 @@ class Answer:
                     raise Trouble(f"{cut(self.got, expected).why}, {told}", again=True, timeout=True) from exc
             except (aiohttp.ClientError, OSError, HttpProcessingError) as exc:
                 raise in_body(exc, self.got, expected) from exc
+
+    def _here(self) -> bytes | None:
+        """The next bytes, none at the end; None where they must be waited for, which takes a timer."""
+        content = self._response.content
+        if here := content.read_nowait(CHUNK):
+            return here
+        return b"" if content.at_eof() else None
 
     def close(self, error: BaseException | None = None) -> None:
         """Gives back connection and place. `error` is what came of the answer, for the observer."""

@@ -63,19 +63,25 @@ class Exchange:
 
     async def send(self, ask: Ask) -> Answer:
         """The answer, redirects followed. Raises Trouble; what it answers is for the caller to judge."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            async with asyncio.timeout_at(ask.deadline):
-                release = await self._slots.take(ask.kind)
-        except TimeoutError as exc:
-            why = f"no free connection within {loop.time() - began:.1f} s ({self._settings.max_connections} in use)"
-            raise Trouble(why, ours=True, timeout=True) from exc
+        release = await self._place(ask)
         try:
             return await self._follow(ask, release)
         except BaseException:
             release()
             raise
+
+    async def _place(self, ask: Ask) -> Callable[[], None]:
+        """A place among the remote's requests. Raises Trouble where none becomes free in time."""
+        if self._slots.is_free(ask.kind):
+            return await self._slots.take(ask.kind)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout_at(ask.deadline):
+                return await self._slots.take(ask.kind)
+        except TimeoutError as exc:
+            why = f"no free connection within {loop.time() - began:.1f} s ({self._settings.max_connections} in use)"
+            raise Trouble(why, ours=True, timeout=True) from exc
 
     async def _follow(self, ask: Ask, release: Callable[[], None]) -> Answer:
         here = ask.target

@@ -20,6 +20,11 @@ class Slots:
         self._files = asyncio.Semaphore(share)
         self._others = asyncio.Semaphore(share)
 
+    def is_free(self, kind: Kind) -> bool:
+        """Whether `take` would not wait now."""
+        part = self._files if kind == "file" else self._others
+        return not (part.locked() or self._all.locked())
+
     async def take(self, kind: Kind) -> Callable[[], None]:
         """Waits for a place, and gives what gives it back. Calling that twice is once."""
         part = self._files if kind == "file" else self._others
