@@ -32,6 +32,10 @@ INLINE = 64 * 1024
 """Chunks below this are hashed and written on the loop: 64 KiB take 0.07 ms there, a hop to a thread 0.1 ms."""
 
 
+FIRST = 16 * 1024
+"""Bytes that readers get before the rest of what came with them is hashed and written: their first byte waits for no
+megabyte and for no thread."""
+
 STORING = 0.5
 """Seconds that the end of every answer waits for the file to be stored, which mostly takes some milliseconds."""
 
@@ -348,6 +352,10 @@ class Arrival:
                     continue
             if self.total is not None and self.arrived + len(data) > self.total:
                 raise ContentWrong(self.remote, f"{self.name} is longer than the {self.total} bytes it should be")
+            if not self.arrived and len(data) > FIRST:
+                await self._append(spool, data[:FIRST])
+                await asyncio.sleep(0)  # the readers send it on
+                data = data[FIRST:]
             await self._append(spool, data)
         if self.total is not None and self.arrived < self.total:
             raise RemoteFailed(self.remote, f"body of {self.name} cut at {self.arrived} of {self.total} bytes")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pyproxy.arrival import HOLD_BACK, STEP, Arrival, Landed, Open, Promise
+from pyproxy.arrival import FIRST, HOLD_BACK, STEP, Arrival, Landed, Open, Promise
 from pyproxy.arrivals import Arrivals
 from pyproxy.errors import ContentWrong, RemoteFailed, StoreTrouble
 from pyproxy.storage.blobs import Temp
@@ -80,6 +81,23 @@ async def test_sendable__before_the_end__lets_the_first_bytes_go(shelf: Shelf, p
         await arrival.whole()
         assert arrival.sendable(arrival.total) == len(BODY)
     await task
+
+
+async def test_sendable__first_bytes__wait_for_no_thread(shelf: Shelf) -> None:
+    busy = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(busy.wait)
+        arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST}))
+        task = asyncio.create_task(arrival.run())
+        try:
+            with arrival.reading():
+                while not arrival.arrived:
+                    await arrival.changed()
+                assert arrival.sendable(arrival.total) == FIRST
+        finally:
+            busy.set()
+        await task
+    assert shelf.kept == {DIGEST: BODY}
 
 
 async def test_run__flipped_byte__no_client_gets_a_whole_body(shelf: Shelf, pool: ThreadPoolExecutor) -> None:

@@ -14,8 +14,8 @@ from pyproxy.upstream.trouble import Trouble, cut, in_body, wrong
 from pyproxy.upstream.urls import Target
 from pyproxy.upstream.values import Pace, Validators
 
-CHUNK = 256 * 1024
-"""The most bytes that are handed on at once."""
+CHUNK = 1024 * 1024
+"""The most bytes that are handed on at once: each hand-over of a file takes a hop to a thread and back."""
 
 LONGEST_VALIDATOR = 1024
 

@@ -37,7 +37,7 @@ class FileStream:
         self._failed = failed
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes as they come, at most 256 KiB at once. Raises RemoteFailed: they end early, stall or trickle."""
+        """The bytes as they come, at most 1 MiB at once. Raises RemoteFailed: they end early, stall or trickle."""
         try:
             async for chunk in self._answer.chunks(silence=self._silence, expected=self.length, pace=self._pace):
                 yield chunk

@@ -72,7 +72,7 @@ async def test_stream__whole(up: RawUpstream, url: str, remotes: Remotes, counte
 
 async def test_stream__chunks__are_of_a_bounded_size(url: str, remotes: Remotes) -> None:
     async with remotes().stream(url) as stream:
-        assert max([len(chunk) async for chunk in stream.chunks()]) <= 256 * 1024
+        assert max([len(chunk) async for chunk in stream.chunks()]) <= 1024 * 1024
 
 
 async def test_stream__first_bytes__do_not_wait_for_the_last(up: RawUpstream, url: str, remotes: Remotes) -> None:
