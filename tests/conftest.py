@@ -121,6 +121,12 @@ def _become(environment: Mapping[str, str]) -> None:
     os.environ.update({**environment, **own})
 
 
+def _same(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether both are one environment, but for what pytest writes into its own with each test."""
+    left, right = ({name: of[name] for name in of if not name.startswith("PYTEST_")} for of in (one, other))
+    return left == right
+
+
 @pytest.fixture(scope="session")
 def machine_environment() -> Mapping[str, str]:
     """The environment as it was before the tests cleaned it."""
@@ -143,4 +149,5 @@ def environment(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("network") is not None:
         _become(_MACHINE)
     yield
-    _become(before)
+    if not _same(os.environ, before):  # to write it anew for each of some thousand tests takes seconds
+        _become(before)

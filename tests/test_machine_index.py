@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 import textwrap
@@ -240,9 +239,11 @@ def test_index__that_is_no_http_url__is_told_without_its_password(monkeypatch: p
     assert "hunter2" not in str(caught.value)
 
 
-def test_broken_file__is_told_without_its_content(pip_conf: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_file__is_told_without_its_content(home: Path, pip_conf: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_conf("hunter2")
-    monkeypatch.setenv("PATH", os.path.dirname(sys.executable))  # noqa: PTH120
+    (home / "bin").mkdir()
+    (home / "bin" / "pip").symlink_to(Path(sys.executable).with_name("pip"))
+    monkeypatch.setenv("PATH", str(home / "bin"))
     with pytest.raises(NoMachineIndex) as caught:
         machine_index()
     assert str(caught.value) == "pip on this machine fails: `pip config list` tells why"

@@ -48,7 +48,7 @@ class RawClient:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._buffer = b""
+        self._buffer = bytearray()
         self._ended = False
 
     @classmethod
@@ -77,9 +77,13 @@ class RawClient:
         """Whatever has come, at most so much; b"" at the end. Raises ConnectionError for a reset."""
         if not self._buffer and not self._ended:
             async with asyncio.timeout(PATIENCE):
-                self._buffer = await self._loop.sock_recv(self._sock, 65536)
+                self._buffer += await self._loop.sock_recv(self._sock, 65536)
             self._ended = not self._buffer
-        data, self._buffer = self._buffer[:most], self._buffer[most:]
+        return self._taken(most)
+
+    def _taken(self, most: int) -> bytes:
+        data = bytes(self._buffer[:most])
+        del self._buffer[:most]
         return data
 
     async def _more(self) -> None:
@@ -90,16 +94,14 @@ class RawClient:
         self._buffer += data
 
     async def _until(self, mark: bytes) -> bytes:
-        while mark not in self._buffer:
+        while (at := self._buffer.find(mark)) < 0:
             await self._more()
-        found, _, self._buffer = self._buffer.partition(mark)
-        return found
+        return self._taken(at + len(mark))[:at]
 
     async def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             await self._more()
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
-        return data
+        return self._taken(count)
 
     async def answer(self, *, to_head: bool = False) -> Answer:
         """The next answer, interim ones (1xx) included. Raises Unframed where there is none, or only a part."""
@@ -117,12 +119,12 @@ class RawClient:
         if answer.field("transfer-encoding") == "chunked":
             if length is not None:
                 raise Unframed("both a length and chunks")
-            body = b""
+            body = bytearray()
             while size := int(await self._until(b"\r\n"), 16):
                 body += await self._exactly(size)
                 await self._until(b"\r\n")
             await self._until(b"\r\n")
-            return body
+            return bytes(body)
         if length is not None:
             return await self._exactly(int(length))
         return await self.rest()
@@ -133,10 +135,10 @@ class RawClient:
 
     async def rest(self) -> bytes:
         """Everything up to the end of the connection. Raises ConnectionError for a reset."""
-        found = b""
+        found = bytearray()
         while data := await self.receive():
             found += data
-        return found
+        return bytes(found)
 
     async def ends(self) -> bool:
         """Waits for the connection to be over, by an end or by a reset; whether nothing more came before that."""

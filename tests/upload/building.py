@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+
+from isal import igzip
 
 from pyproxy.upload.bounds import Bounds
 from pyproxy.upload.examine import Examined, examine
@@ -129,7 +130,7 @@ def tarred(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORM
 
 
 def packed(tar: bytes) -> bytes:
-    return gzip.compress(tar, 6, mtime=0)
+    return igzip.compress(tar, 2, mtime=0)  # a bomb in a hundredth of the time of gzip
 
 
 def sdist(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
