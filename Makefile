@@ -25,8 +25,10 @@ help:
 run: $(VENV)/.installed
 	@exec $(IN_VENV) -m pyproxy serve $(ARGS)
 
+# Modules that changed are compiled anew, for the daemons that tests start; tests themselves are kept compiled too.
 test: $(VENV)/.installed-tests
-	@exec $(IN_VENV) -m pytest --quiet -n auto --dist worksteal $(ARGS)
+	@$(COMPILE)
+	@exec env PYTHONDONTWRITEBYTECODE= $(IN_VENV) -m pytest --quiet -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-tests
 	@$(IN_VENV) -m ruff check .

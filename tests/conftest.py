@@ -21,8 +21,9 @@ from hypothesis import settings
 from tests import forking
 
 # A slow machine is no bug, so examples have no deadline; in CI a run fails for what changed, never by a new dice roll.
-settings.register_profile("pyproxy", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+_EXAMPLES = int(os.environ.get("PYPROXY_EXAMPLES", "50"))
+settings.register_profile("pyproxy", deadline=None, max_examples=_EXAMPLES)
+settings.register_profile("ci", deadline=None, max_examples=_EXAMPLES, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "pyproxy")
 
 _LEAKING_PREFIXES = ("PIP_", "UV_", "PYPROXY_", "PDM_", "POETRY_", "PIPENV_", "TWINE_", "XDG_")
@@ -81,6 +82,14 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+_LONG = ("process", "clients", "storage")
+"""The folders of tests that take seconds each: they begin first, so that no core has them alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 _guard = _Guard()

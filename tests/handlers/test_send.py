@@ -64,22 +64,17 @@ async def taken(client: RawClient, *, pause: float, most: int, until: float) -> 
     return got
 
 
-async def test_client__takes_nothing__is_cut(where: Where) -> None:
-    async with connected(where, receive_buffer=4096) as client:
-        await client.send(REQUEST)
-        assert await client.receive(1)
-        await asyncio.sleep(3 * STALL)
+async def test_clients__one_takes_nothing_and_one_little_by_little__the_first_alone_is_cut(where: Where) -> None:
+    async with connected(where, receive_buffer=4096) as idle, connected(where, receive_buffer=16_384) as slow:
+        for client in (idle, slow):
+            await client.send(REQUEST)
+        assert await idle.receive(1)
+
+        assert await taken(slow, pause=0.03, most=16_384, until=4 * STALL) < len(BODY)
         got = 1
         try:
-            while piece := await client.receive():
+            while piece := await idle.receive():
                 got += len(piece)
         except ConnectionError:
             pass  # over TCP
         assert got < len(BODY)
-
-
-async def test_client__takes_little_by_little__is_not_cut(where: Where) -> None:
-    async with connected(where, receive_buffer=16_384) as client:
-        await client.send(REQUEST)
-
-        assert await taken(client, pause=0.03, most=16_384, until=4 * STALL) < len(BODY)
