@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 
 _INSTANT = re.compile(
     r"(?P<day>\d{4}-\d{2}-\d{2})"
@@ -13,6 +13,9 @@ _INSTANT = re.compile(
 )
 _DAY = timedelta(days=1)
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+_ALMOST = _DAY - timedelta.resolution  # no zone is further from UTC
+_EARLIEST = datetime.min.replace(tzinfo=timezone(_ALMOST))
+_LATEST = datetime.max.replace(tzinfo=timezone(-_ALMOST))
 
 
 def as_instant(text: str) -> float | None:
@@ -63,11 +66,11 @@ def as_moments(texts: Sequence[str | None]) -> list[datetime | None]:
 
 
 def shortly_before(instant: float) -> datetime:
-    """A moment within the second before it, or the first or last of the calendar. For coarse comparisons."""
+    """A moment within the second before it, or the earliest or latest that a text can name. For coarse comparisons."""
     try:
         return datetime.fromtimestamp(instant - 1, UTC)
     except (ValueError, OverflowError, OSError):
-        return datetime.min.replace(tzinfo=UTC) if instant < 0 else datetime.max.replace(tzinfo=UTC)
+        return _EARLIEST if instant < 0 else _LATEST
 
 
 def show_instant(seconds: float) -> str:

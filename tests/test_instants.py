@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -101,9 +101,14 @@ def test_moments__of_many__are_those_of_each(texts: list[str | None]) -> None:
     assert all(moment is None or moment.tzinfo is not None for moment in found)
 
 
-@given(st.one_of(st.floats(-1e18, 1e18), st.floats(-1e11, 3e11)), st.datetimes())
-def test_shortly_before__is_after_nothing_that_is_after_the_instant(instant: float, uploaded: datetime) -> None:
-    moment = uploaded.replace(tzinfo=UTC)
+ZONES = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)).map(timezone)
 
-    assert moment.timestamp() <= instant or moment >= shortly_before(instant)
-    assert shortly_before(instant).timestamp() <= max(instant, datetime.min.replace(tzinfo=UTC).timestamp())
+
+@given(st.one_of(st.floats(-1e18, 1e18), st.floats(-1e11, 3e11)), st.datetimes(timezones=ZONES))
+def test_shortly_before__is_after_nothing_that_is_after_the_instant(instant: float, uploaded: datetime) -> None:
+    assert uploaded.timestamp() <= instant or uploaded >= shortly_before(instant)
+
+
+@given(st.floats(-6e10, 2e11))
+def test_shortly_before__is_within_a_second(instant: float) -> None:
+    assert 0.5 < instant - shortly_before(instant).timestamp() < 1.5

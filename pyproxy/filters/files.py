@@ -132,7 +132,9 @@ def _told(page: Seen, position: int) -> str | frozenset[str]:
         return _NONE
     if kind in _BY_KIND:
         return frozenset([_BY_KIND[kind]])
-    rest = name[len(page.releases[position].spelled or "") :].lower()
+    # What stands behind the version: a project may be called for-linux.
+    spelled = page.releases[position].spelled
+    rest = name.lower() if spelled is None else name.lower().partition(f"-{spelled.lower()}")[2]
     return frozenset(platform for platform, tags in _TAGS if any(tag in rest for tag in tags))
 
 

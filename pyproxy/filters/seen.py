@@ -21,7 +21,7 @@ LOCAL = "local/"
 """How the links of local files begin; no remote can be called so."""
 
 # What distutils puts behind the version of a built archive that has an sdist's ending: "a-1.0.linux-x86_64.tar.gz".
-_BUILT = re.compile(r"[.-](?:linux-\w+|macosx-[0-9.]+-\w+|win32|win-\w+|freebsd-[^/]+)\.(?:tar\.\w+|tgz|zip)\Z")
+_BUILT = re.compile(r"[.-](?:linux-\w+|macosx-[0-9.]+-\w+|win32|win-\w+|freebsd-[^/]+)(?:\.(?:tar\.\w+|tgz|zip))?\Z")
 _PLATFORM = re.compile(r"[.-](?:linux|macosx|win32|win|freebsd)(?:-|\Z)")
 
 _WHEEL: PackageType = "bdist_wheel"
@@ -66,24 +66,26 @@ class Seen:
 def seen(project: ProjectName, files: Sequence[File]) -> Seen:
     """The files as rules look at them. Each version is read once, however many files have it."""
     spelled, tags = split_names(files, project)
-    kinds = [_WHEEL if tag is not None else kind_of(file.filename) for file, tag in zip(files, tags, strict=True)]
+    kinds = [
+        _WHEEL if tag is not None else _kind(file.filename, spelling)
+        for file, tag, spelling in zip(files, tags, spelled, strict=True)
+    ]
     for position, kind in enumerate(kinds):
         if kind in _BUILT_FOR and (spelling := spelled[position]) is not None:
-            spelled[position] = built_version(spelling)
+            # The version without the platform that stands behind it in such a name.
+            spelled[position] = _PLATFORM.split(spelling, maxsplit=1)[0]
     releases = {spelling: Release(spelling, as_version(spelling)) for spelling in dict.fromkeys(spelled)}
     uploaded = as_moments([file.upload_time for file in files])
     return Seen(files, kinds, tags, [releases[spelling] for spelling in spelled], uploaded, tuple(releases.values()))
 
 
-def kind_of(filename: str) -> PackageType | None:
-    """What kind of distribution it is by its name, built archives with an sdist's ending told apart."""
+def _kind(filename: str, spelling: str | None) -> PackageType | None:
+    """What kind of distribution it is by its name, built archives with an sdist's ending told apart.
+
+    By what follows the project's name, where that is known: a project may be called for-linux.
+    """
     kind = package_type(filename)
-    return "bdist_dumb" if kind == "sdist" and _BUILT.search(filename) else kind
-
-
-def built_version(spelling: str) -> str:
-    """The version without the platform that stands behind it in such a name."""
-    return _PLATFORM.split(spelling, maxsplit=1)[0]
+    return "bdist_dumb" if kind == "sdist" and _BUILT.search(filename if spelling is None else f"-{spelling}") else kind
 
 
 def as_version(spelled: str | None) -> Version | None:

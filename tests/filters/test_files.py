@@ -21,6 +21,11 @@ def test_package_types__leave_that_kind_alone(kind: str) -> None:
     assert left(policy(package_types=(kind,)), KINDS.values()) == [KINDS[kind]]
 
 
+@pytest.mark.parametrize("filename", ["for-freebsd-1.0.tar.gz", "for-freebsd-1.zip", "for_freebsd-1.0.zip"])
+def test_package_types__sdist_of_a_project_that_is_called_like_a_platform__is_one(filename: str) -> None:
+    assert left(policy(package_types=("sdist",)), [filename], "for-freebsd") == [filename]
+
+
 def test_package_types__none__leave_all() -> None:
     assert left(policy(package_types=()), KINDS.values()) == list(KINDS.values())
 
@@ -63,6 +68,25 @@ def test_exclude_platforms__hide_what_is_for_these_alone(filename: str, only: se
         assert is_left == (only != {platform}), platform
     is_left = left(policy(exclude_platforms=known), [filename]) == [filename]
     assert is_left == (not only or not only <= set(known))
+
+
+@pytest.mark.parametrize(
+    ("filename", "shown"),
+    [
+        ("for_linux-1.0-py2.7.egg", True),
+        ("for_linux-1.0-py2.7-win32.egg", True),
+        ("for_linux-1.0-py2.7-linux-x86_64.egg", False),
+        ("for-linux-1.0.macosx-10.9-x86_64.tar.gz", True),
+        ("For-Linux-1.0.linux-x86_64.tar.gz", False),
+        ("for-linux-1.0.tar.gz", True),
+        ("for-linux-1.tar.gz", True),
+        ("for_linux-1.0-py3-none-any.whl", True),
+    ],
+)
+def test_exclude_platforms__project_that_is_called_like_one__is_not_for_it_alone(filename: str, *, shown: bool) -> None:
+    found = left(policy(exclude_platforms=("linux",)), [filename], "for-linux")
+
+    assert found == ([filename] if shown else [])
 
 
 def test_require_provenance__hides_files_without() -> None:
