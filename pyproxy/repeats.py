@@ -10,8 +10,7 @@ fellows, and what any process changes: local content, and which files are cached
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from pyproxy.errors import StoreTrouble
 from pyproxy.fellows import Changes
@@ -30,14 +29,6 @@ RENEWAL = 0.1
 REPEATABLE = frozenset({200, 206, 301, 304})
 
 
-class Stamps(NamedTuple):
-    """Where what other threads and processes may change stands."""
-
-    fellows: bytes
-    local: int
-    cache: int
-
-
 class Ground:
     """What an answer may rest on, and where it is counted for `pyproxy status`."""
 
@@ -48,19 +39,32 @@ class Ground:
         self.fellows = fellows
         self.store = store
         self.tallies = tallies
-        self._repositories = repositories
-        self._turn = 0
-        self._stamps: Stamps | None = None
+        self._local = _Stamp(repositories.stamp)
+        self._cache = _Stamp(store.records.stamp)
 
-    def as_of(self, turn: int) -> Stamps | None:
-        """The stamps, read once a turn; None where the store cannot tell."""
+    def stands(self, turn: int, local: int | None, cache: int | None) -> bool:
+        """Whether local content and the cache's index are as they were at these stamps (None: do not matter)."""
+        return (local is None or self._local.of(turn) == local) and (cache is None or self._cache.of(turn) == cache)
+
+
+class _Stamp:
+    """A stamp that is read once a turn; None where the store cannot tell."""
+
+    __slots__ = ("_now", "_read", "_turn")
+
+    def __init__(self, read: Callable[[], int]) -> None:
+        self._read = read
+        self._turn = 0
+        self._now: int | None = None
+
+    def of(self, turn: int) -> int | None:
         if turn != self._turn:
             self._turn = turn
             try:
-                self._stamps = Stamps(self.fellows.stamp, self._repositories.stamp(), self.store.records.stamp())
+                self._now = self._read()
             except StoreTrouble:
-                self._stamps = None
-        return self._stamps
+                self._now = None
+        return self._now
 
 
 class Beginning:
@@ -155,13 +159,9 @@ class Standing:
     def holds(self, turn: int) -> bool:
         if self._cells[self._where] != self._seen:
             return False
-        now = self._ground.as_of(turn)
-        return (
-            now is not None
-            and (self._fellows is None or now.fellows == self._fellows)
-            and (self._local is None or now.local == self._local)
-            and (self._cache is None or now.cache == self._cache)
-        )
+        if self._fellows is not None and self._ground.fellows.stamp != self._fellows:
+            return False
+        return self._ground.stands(turn, self._local, self._cache)
 
     def repeated(self, repeats: Sequence[Repeat], missing: int = 0) -> None:
         count, missing = len(repeats), min(missing, self._nbytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -300,6 +301,15 @@ def test_process__killed_softly__has_written_what_it_logged_a_moment_before() ->
         assert process.stderr is not None
         assert process.stderr.readline().endswith("first\n")
         process.send_signal(signal.SIGTERM)
+
+
+def test_pieces__of_what_is_shared__are_whole_writes_to_a_file_and_smaller_to_a_pipe(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        assert logs._piece(file.fileno()) is None
+    reading, writing = os.pipe()
+    assert logs._piece(writing) == select.PIPE_BUF
+    os.close(reading)
+    os.close(writing)
 
 
 def test_sink__shared_with_other_processes__breaks_no_line_over_two_writes(monkeypatch: pytest.MonkeyPatch) -> None:

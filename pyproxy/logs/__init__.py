@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import select
+import stat
 import time
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
-from pyproxy.logs.line import Line, Template, Value, as_json, as_text, is_plain
+from pyproxy.logs.line import Line, Template, Value, as_json, as_text
 from pyproxy.logs.sink import Sink
 
 __all__ = ["Access", "Format", "Level", "access", "dropped", "event", "setup", "shutdown"]
@@ -55,7 +57,7 @@ class _State:
 def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2, shared: bool = False) -> None:
     """Sends the lines of every logger to `fd`; those of other libraries from warning on.
 
-    `shared`: other processes write to `fd` too, so lines are written in pieces that a pipe keeps together.
+    `shared`: other processes write to `fd` too, so lines are written in pieces that the kernel keeps together.
 
     May be called again, to change the format or the level. Raises ValueError for a word it does not know.
     """
@@ -64,7 +66,7 @@ def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2, sh
     if level not in get_args(Level):
         raise ValueError(f"no log level {level!r}")
     shutdown()
-    sink = Sink(fd, as_json if log_format == "json" else as_text, piece=select.PIPE_BUF if shared else None)
+    sink = Sink(fd, as_json if log_format == "json" else as_text, piece=_piece(fd) if shared else None)
     root = logging.getLogger()
     root.addHandler(_Handler(sink))
     root.setLevel(max(logging.WARNING, _number(level)))
@@ -72,6 +74,14 @@ def setup(log_format: Format = "text", level: Level = "info", *, fd: int = 2, sh
     _State.sink = sink
     _State.access = _number(level) <= logging.INFO
     atexit.register(shutdown)
+
+
+def _piece(fd: int) -> int | None:
+    """Bytes that stay together though others write too: a whole write to a file (None), less to a pipe and the rest."""
+    try:
+        return None if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+    except OSError:
+        return select.PIPE_BUF
 
 
 def shutdown(timeout: float = 2.0) -> None:
@@ -144,9 +154,9 @@ class Access:
         sink = _State.sink
         if sink is None or not _State.access:
             return
-        known = self._told or len(repeats) > 1
+        once = not self._told and len(repeats) == 1
         self._told = True
-        if missing or not known or not all(is_plain(client) for client, _ in repeats):
+        if missing or once:
             for client, seconds in repeats:
                 sink.push(self._line(time.time(), client, seconds, missing))
             return

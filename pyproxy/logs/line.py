@@ -93,7 +93,10 @@ class Template:
         self._parts = (start, between, before, end)
 
     def filled(self, created: float, repeats: Sequence[tuple[str, float]]) -> list[str]:
-        """The lines as text, one for each client and its seconds. The clients are to be such that are `is_plain`."""
+        """The lines as text, one for each client and its seconds.
+
+        A client is an address, or the word for those who have none: shown as it stands.
+        """
         start, between, before, end = self._parts
         begin = f"{start}{_instant(created)}{between}"
         return [f"{begin}{client}{before}{_micro(round(seconds * 1e6))}{end}" for client, seconds in repeats]
@@ -102,12 +105,6 @@ class Template:
 @functools.lru_cache(maxsize=1024)
 def _micro(micros: int) -> str:
     return str(round(micros / 1e6, 6))
-
-
-@functools.lru_cache(maxsize=1024)
-def is_plain(text: str) -> bool:
-    """Whether every format shows it as it stands, at most between quotes."""
-    return len(text) <= LONGEST and _PLAIN.fullmatch(text) is not None
 
 
 def _text_value(name: str, value: Value) -> str:

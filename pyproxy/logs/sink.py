@@ -32,7 +32,8 @@ class Sink:
         self._queue: deque[Line | str] = deque()  # appended to by everybody, taken from by the thread
         self._wake = threading.Event()
         self._asleep = False  # set by the thread; whoever finds it set wakes the thread
-        self._closing = threading.Event()
+        self._closed = False
+        self._closing = threading.Event()  # the same, for the thread to wait for
         self._told = 0  # how many of the dropped were told of
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
@@ -40,7 +41,7 @@ class Sink:
 
     def push(self, line: Line | str) -> None:
         """Takes the line (a text as it is to be shown), or drops and counts it where too many wait. Never blocks."""
-        if len(self._queue) >= self._limit or self._closing.is_set():
+        if len(self._queue) >= self._limit or self._closed:
             self.dropped += 1
             return
         self._queue.append(line)
@@ -50,15 +51,18 @@ class Sink:
 
     def push_all(self, lines: Sequence[str]) -> None:
         """Takes texts as `push` takes one."""
-        room = 0 if self._closing.is_set() else max(0, self._limit - len(self._queue))
-        self.dropped += max(0, len(lines) - room)
-        self._queue.extend(lines[:room])
+        if len(self._queue) + len(lines) > self._limit or self._closed:
+            for line in lines:
+                self.push(line)
+            return
+        self._queue.extend(lines)
         if self._asleep:
             self._asleep = False
             self._wake.set()
 
     def close(self, timeout: float = 2.0) -> None:
         """Writes what waits, for at most `timeout` seconds: a reader that has stopped must not stop the daemon."""
+        self._closed = True
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)

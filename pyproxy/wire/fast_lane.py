@@ -77,12 +77,27 @@ class FastLane:
         return False
 
     def _serve(self) -> None:
-        """Answers whoever has asked what is known by heart, goes on with answers under way, sends all others back."""
-        clock, members, answers = self._loop.time, self._members, self._memory.answers
+        """Answers whoever has asked what is known by heart, goes on with answers under way, sends all others back.
+
+        It looks again for those who have asked meanwhile, until its time is over: the loop's own turn costs much more.
+        """
         given: list[Answer] = []
         others: list[tuple[Repeater, bytes]] = []
+        ends = self._loop.time() + _LONGEST
+        while (events := self._epoll.poll(0, _MOST)) and self._answer(events, ends, given, others) < ends:
+            pass
+        for answer in given:
+            answer.standing.repeated(answer.repeats)
+            answer.repeats = []
+        for member, asked in others:
+            member.unheard(asked)
+
+    def _answer(
+        self, events: list[tuple[int, int]], ends: float, given: list[Answer], others: list[tuple[Repeater, bytes]]
+    ) -> float:
+        """Adds to `given` what is to be counted, and to `others` who was sent back; the loop's time at the end."""
+        clock, members, answers = self._loop.time, self._members, self._memory.answers
         # What answers rest on is looked at after the kernel has told who has asked, so it is no older than that.
-        events = self._epoll.poll(0, _MOST)
         turn = self._memory.begin_turn()
         started = now = clock()
         for fd, _ in events:
@@ -94,6 +109,7 @@ class FastLane:
             asked = _read(fd)
             answer = answers.get(asked)
             if answer is None or not (answer.turn == turn or self._memory.stands(asked, answer, now)):
+                self.leave(member)
                 others.append((member, asked))
                 continue
             whole = self.give(member, answer, started)
@@ -103,14 +119,9 @@ class FastLane:
                 if not answer.repeats:
                     given.append(answer)
                 answer.repeats.append((member.client, now - started))
-            if now - started > _LONGEST:
+            if now > ends:
                 break
-        for answer in given:
-            answer.standing.repeated(answer.repeats)
-            answer.repeats = []
-        for member, asked in others:
-            self.leave(member)
-            member.unheard(asked)
+        return now
 
     def _go_on(self, member: Repeater, now: float) -> None:
         member.go_on(now)
