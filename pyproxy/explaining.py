@@ -191,7 +191,7 @@ class _Walk:
         return ruling if refused.place is None else replace(ruling, where=refused.place)
 
     def _ruling(self, key: str, reason: str) -> Ruling:
-        return Ruling(key, self._site.where(key), reason)
+        return Ruling(key, self._site.where(key), " ".join(reason.split()))  # a remote's words may have lines
 
 
 def _offered(page: ProjectPage) -> tuple[File, ...]:

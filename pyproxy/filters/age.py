@@ -69,9 +69,9 @@ class UnknownAge(_OfAge):
 
     def judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
         del now
-        hidden = Refused(self.key, f"hide: nobody tells when it was uploaded, which {self.asked_by} must know")
         unknown = [at for at in positions if page.uploaded[at] is None]
-        return {at: hidden for at in unknown if self.of_local or not page.is_local(at)}
+        said = f"hide: nobody tells when it was uploaded, which {self.asked_by} must know"
+        return {at: Refused(self.key, said) for at in unknown if self.of_local or not page.is_local(at)}
 
 
 @dataclass(frozen=True, slots=True)

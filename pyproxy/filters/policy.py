@@ -134,6 +134,8 @@ class _Court:
     def verdicts(self) -> Verdicts:
         self._files()
         hidden = [*filter(None, self._found)]
+        if not hidden:
+            return Verdicts(tuple(self._found), math.inf, {})
         counts = Counter(map(attrgetter("key"), hidden))
         self._tell()
         return Verdicts(tuple(self._found), min(map(attrgetter("until"), hidden), default=math.inf), counts)

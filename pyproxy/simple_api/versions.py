@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import TypeAlias
 
 from packaging.version import InvalidVersion, Version
@@ -55,7 +54,13 @@ def split_names(files: Iterable[File], project: ProjectName) -> tuple[list[str |
     """
     versions: list[str | None] = []
     tags: list[str | None] = []
-    is_project = cache(lambda spelled: normalised(spelled) == project)
+    known: dict[str, bool] = {}
+
+    def is_project(spelled: str) -> bool:
+        if (found := known.get(spelled)) is None:
+            found = known[spelled] = normalised(spelled) == project
+        return found
+
     head, version = "/", None  # of the last wheel, up to its tags
     for file in files:
         name = file.filename

@@ -159,6 +159,14 @@ async def test_explain__local_files(up: RawUpstream, tmp_path: Path, merge: str)
         assert rulings(found) == [("distributions.main.private", "remote up is never asked for secret")]
 
 
+async def test_explain__remotes_words__make_no_lines_of_their_own(up: RawUpstream, tmp_path: Path) -> None:
+    forged = f"malware\nshown   {wheel('2.0')}  local"
+    published(up, "1.0", project_status={"status": "quarantined", "reason": forged})
+    async with serving(tmp_path, one_remote(up)) as served:
+        lines = (await served.ask("/pypi/main/explain/alpha")).text.splitlines()
+        assert [line.split()[0] for line in lines] == ["alpha", "hidden"]
+
+
 async def test_explain__quarantined(up: RawUpstream, tmp_path: Path) -> None:
     published(up, "1.0", project_status={"status": "quarantined", "reason": "malware"})
     async with serving(tmp_path, one_remote(up)) as served:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from pyproxy.errors import ProjectUnknown, RemoteFailed, Withheld
-from pyproxy.filters import Policy
+from pyproxy.filters import Policy, Refused, Seen
+from pyproxy.filters.protocol import Judge
 from pyproxy.index.filtered import FilteredIndex
 from pyproxy.index.protocol import Details, FileRef, Names, OfferedFile, Served
 from pyproxy.instants import show_instant
@@ -164,6 +165,46 @@ async def test_file__shown__needs_no_page() -> None:
     async with filtering(policy(min_age=7 * DAY), file) as stage:
         assert (await stage.index.file(ref(file))).file is file
     assert stage.behind.asked == ["file alpha-1.tar.gz"]
+
+
+@dataclass(slots=True)
+class Asked:
+    """A rule that hides nothing, and remembers what it was asked about."""
+
+    files: list[str] = field(default_factory=list)
+    key: ClassVar = "asked"
+
+    def refuses(self, project: ProjectName) -> None:
+        del project
+
+    def of(self, project: ProjectName) -> Sequence[Judge]:
+        del project
+        return (self._judge,)
+
+    def _judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
+        del now
+        self.files.extend(page.files[at].filename for at in positions)
+        return {}
+
+
+async def test_file__as_its_page_has_it__is_judged_with_the_page_alone() -> None:
+    one, two, rule = a_file("alpha-1.tar.gz"), a_file("alpha-2.tar.gz"), Asked()
+    async with filtering(Policy((rule,)), one, two, stored=(a_file("alpha-3.tar.gz"),)) as stage:
+        await stage.index.page(ALPHA)
+        await stage.index.file(ref(two))
+        assert rule.files == ["alpha-1.tar.gz", "alpha-2.tar.gz"]
+        await stage.index.file(ref(stage.behind.stored[0]))  # no page names it
+        assert rule.files[2:] == ["alpha-3.tar.gz"]
+
+
+async def test_file__young_when_its_page_was_judged__is_served_once_it_is_of_age() -> None:
+    file = aged("1", 7 - 60 / DAY)
+    async with filtering(policy(min_age=7 * DAY), file) as stage:
+        assert await shown(stage) == []
+        with pytest.raises(Withheld):
+            await stage.index.file(ref(file))
+        stage.clock.now += 60
+        assert (await stage.index.file(ref(file))).file is file
 
 
 async def test_file__of_which_less_is_known_than_the_page_tells__is_judged_by_the_page() -> None:
