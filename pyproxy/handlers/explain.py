@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 from aiohttp import web
 
+from pyproxy.encoding import weighted
 from pyproxy.explaining import Explanation, as_object, as_text, explain
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.fields import field
@@ -18,10 +19,18 @@ from pyproxy.site import Distribution
 async def explanation(exchange: Exchange, distribution: Distribution, name: str) -> web.StreamResponse:
     """What `pyproxy explain` prints. For this moment: a cool-down may end within the next."""
     found = await explain(exchange.site, distribution, as_project(name))
-    as_json = "json" in (field(exchange.request, "Accept") or "")
+    as_json = wants_json(field(exchange.request, "Accept") or "")
     body = await asyncio.to_thread(_json if as_json else _text, found)  # 5,000 files take 20 ms
     kind = "application/json" if as_json else "text/plain; charset=utf-8"
     return web.Response(body=body, headers={**NO_STORE, "Vary": "Accept", "Content-Type": kind})
+
+
+def wants_json(accept: str) -> bool:
+    """Whether some JSON is named, and no text is wanted more. Who takes anything is a person."""
+    weights = list(weighted(accept))
+    json = max((weight for name, weight in weights if name.endswith(("/json", "+json"))), default=0.0)
+    text = max((weight for name, weight in weights if name.startswith("text/")), default=0.0)
+    return json > 0 and json >= text
 
 
 def _json(found: Explanation) -> bytes:
