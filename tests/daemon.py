@@ -285,6 +285,7 @@ class Served:
             await asyncio.gather(task, return_exceptions=True)
         for source in self.daemon.current.site.sources.values():
             await source.index._stored.settled()
+            await source.index._files.companions.settled()
 
 
 def _within(index: object) -> Iterator[object]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pyproxy.digests import agrees
 from pyproxy.errors import FileUnknown, MetadataUnreadable, RemoteFailed, StoreTrouble
-from pyproxy.fellows import Turns
+from pyproxy.fellows import Turn, Turns
 from pyproxy.index.archives import Archives, lasting, verified_as
 from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.patience import PATIENCE, time_left
@@ -32,6 +32,9 @@ SIGNATURE_LIMIT = 64 * 1024
 WAIT = 60.0
 """Seconds that one worker waits for another to find something: it may be at a whole wheel."""
 
+STORING = 0.5
+"""Seconds that who asks for what was just found waits for it to be stored, which mostly takes some milliseconds."""
+
 WHOLE_WHEEL = 64 * 1024
 """Wheels up to this many bytes are fetched whole for their metadata: their tail would be all of them."""
 
@@ -47,6 +50,10 @@ class _Found:
 
     body: bytes
     digest: Sha256
+
+    @classmethod
+    def of(cls, body: bytes) -> _Found:
+        return cls(body, Sha256(hashlib.sha256(body).hexdigest()))
 
 
 class Companions:
@@ -77,10 +84,19 @@ class Companions:
         self._executor = executor
         self._learned = learned
         self._flights: Flights[str, _Found] = Flights(joined=joined)
+        self._storing: dict[str, tuple[_Found, asyncio.Task[None]]] = {}
+        """What was found and is about to be in the store, by flight: nobody waits for the disk, or asks once more."""
 
     async def close(self) -> None:
+        """Ends what is under way; what is being stored is stored."""
         await self._flights.close()
+        await self.settled()
         await self._documents.close()
+
+    async def settled(self) -> None:
+        """Returns once all that was found is stored."""
+        while self._storing:
+            await asyncio.wait([task for _, task in self._storing.values()])
 
     async def metadata(self, project: ProjectName, file: File) -> Content:
         if not file.is_wheel and not file.core_metadata:
@@ -89,9 +105,10 @@ class Companions:
         key = f"{self._archives.key(file)}.metadata"
         return await self._content(
             key,
+            project,
             file,
             lambda record: promised.get("sha256", record.digest) == record.digest,
-            lambda: self._find_metadata(key, project, file, promised),
+            lambda: self._find_metadata(project, file, promised),
             lasts=lasting(file),
         )
 
@@ -100,9 +117,7 @@ class Companions:
             raise FileUnknown(f"{file.filename} has no signature")
         key = f"{self._archives.key(file)}.asc"
         # No digest names a signature: the file may be signed anew.
-        return await self._content(
-            key, file, lambda _: True, lambda: self._find_signature(key, project, file), lasts=False
-        )
+        return await self._content(key, project, file, lambda _: True, lambda: self._find_signature(file), lasts=False)
 
     async def provenance(self, file: File) -> Served[Document]:
         if file.provenance is None:
@@ -112,6 +127,7 @@ class Companions:
     async def _content(
         self,
         key: str,
+        project: ProjectName,
         file: File,
         fits: Callable[[FileRecord], bool],
         find: Callable[[], Awaitable[_Found]],
@@ -122,9 +138,15 @@ class Companions:
         blob = await self._stored(key, file, fits)
         if blob is not None:
             return Content("hit", etag_of(blob.digest), lasts, blob=blob)
+        flight = f"{key} {verified_as(file)}"
+        if (storing := self._storing.get(flight)) is not None:
+            found, task = storing
+            await asyncio.wait([task], timeout=STORING)  # a blob can be given in ranges
+            blob = await self._stored(key, file, fits)
+            return Content("hit", etag_of(found.digest), lasts, blob=blob, body=found.body if blob is None else None)
         try:
             found = await self._flights.wait(
-                f"{key} {verified_as(file)}", lambda: self._once(key, file, fits, find), patience=time_left()
+                flight, lambda: self._once(flight, key, project, file, fits, find), patience=time_left()
             )
         except TimeoutError:
             raise RemoteFailed(self._name, f"no answer within {PATIENCE:g} s") from None
@@ -136,8 +158,14 @@ class Companions:
             return None
         return await self._archives.opened(record)
 
-    async def _once(
-        self, key: str, file: File, fits: Callable[[FileRecord], bool], find: Callable[[], Awaitable[_Found]]
+    async def _once(  # noqa: PLR0917 - what `_content` was asked
+        self,
+        flight: str,
+        key: str,
+        project: ProjectName,
+        file: File,
+        fits: Callable[[FileRecord], bool],
+        find: Callable[[], Awaitable[_Found]],
     ) -> _Found:
         """One worker finds it, the others wait for what it stores."""
         try:
@@ -146,13 +174,29 @@ class Companions:
             raise RemoteFailed(self._name, "another worker waits for its answer") from None
         try:
             blob = await self._stored(key, file, fits)
-            return await find() if blob is None else _read(blob)
-        finally:
+            if blob is not None:
+                found = _read(blob)
+                turn.release()
+                return found
+            found = await find()
+        except BaseException:
             turn.release()
+            raise
+        task = asyncio.create_task(self._store(key, project, file, found), name=f"storing {key}")
+        self._storing[flight] = found, task
+        task.add_done_callback(lambda done: self._over(flight, turn, done))
+        return found
+
+    def _over(self, flight: str, turn: Turn, done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and (exc := done.exception()) is not None:
+            log.error("unexpected trouble with storing %s", flight, exc_info=exc)
+        del self._storing[flight]
+        # Not before it is stored: who has the next turn looks there.
+        turn.release()
 
     # ------------------------------------------------------------------ core metadata
 
-    async def _find_metadata(self, key: str, project: ProjectName, file: File, promised: dict[str, str]) -> _Found:
+    async def _find_metadata(self, project: ProjectName, file: File, promised: dict[str, str]) -> _Found:
         """Out of the stored wheel, from the remote, or out of the remote's wheel: the first that is as promised.
 
         Where nothing is, what stands in the wheel is right.
@@ -167,10 +211,10 @@ class Companions:
             if not file.is_wheel:
                 raise FileUnknown(f"remote {self._name} does not have the metadata of {file.filename}")
             body = await self._metadata_out_of(project, file)
-        digest = await self._store(key, project, file, body)
-        if file.is_wheel and promised.get("sha256") != digest:
-            await self._learn(project, file, digest)
-        return _Found(body, digest)
+        found = _Found.of(body)
+        if file.is_wheel and promised.get("sha256") != found.digest:
+            await self._learn(project, file, found.digest)
+        return found
 
     async def _metadata_of_stored(self, project: ProjectName, file: File) -> bytes | None:
         if not file.is_wheel or (blob := await self._archives.stored(project, file)) is None:
@@ -245,13 +289,13 @@ class Companions:
 
     # ------------------------------------------------------------------ signatures, and what both need
 
-    async def _find_signature(self, key: str, project: ProjectName, file: File) -> _Found:
+    async def _find_signature(self, file: File) -> _Found:
         if self._archives.offline:
             raise self._archives.not_cached(f"the signature of {file.filename}")
         body = await self._beside(file, ".asc", "file", SIGNATURE_LIMIT)
         if body is None:
             raise FileUnknown(f"remote {self._name} does not have the signature of {file.filename}")
-        return _Found(body, await self._store(key, project, file, body))
+        return _Found.of(body)
 
     async def _beside(self, file: File, ending: str, kind: Kind, limit: int) -> bytes | None:
         """What the remote has beside the file; None where it has nothing there."""
@@ -265,13 +309,12 @@ class Companions:
         )
         return answer.body if isinstance(answer, SmallFound) else None
 
-    async def _store(self, key: str, project: ProjectName, file: File, body: bytes) -> Sha256:
-        digest = Sha256(hashlib.sha256(body).hexdigest())
+    async def _store(self, key: str, project: ProjectName, file: File, found: _Found) -> None:
+        record = self._archives.record(project, file, found.digest, len(found.body))
         try:
-            await self._archives.put(key, self._archives.record(project, file, digest, len(body)), body)
+            await self._archives.put(key, record, found.body)
         except StoreTrouble as exc:
             log.warning("a companion of %s was served but not kept: %s", file.filename, exc)
-        return digest
 
 
 def _read(blob: OpenBlob) -> _Found:

@@ -28,7 +28,8 @@ from pyproxy.storage.uses import Uses
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-THREADS: Final = 4
+THREADS: Final = 16
+"""Each waits for the disk nearly all of its time: two syncs a file, and a file system does many of them as one."""
 
 SHARED_FLUSH_SECONDS: Final = 15.0
 """How long the uses of one worker may be unknown to another that evicts."""

@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+from pyproxy.index import companions
 from tests.daemon import HTML, Project, Served, a_wheel, noise, one_remote, project, serving
 from tests.fakes.faults import Cut, Flip, Gate, Hang, Headers, Status
 from tests.fakes.raw_upstream import RawUpstream
@@ -71,6 +72,45 @@ async def test_metadata__of_the_remote__is_passed_on_and_kept(up: RawUpstream, t
     async with serving(tmp_path, one_remote(up)) as served:
         assert (await served.ask(link)).body == metadata
     assert (up.count(BESIDE), up.count(FILE)) == (1, 0)
+
+
+async def test_metadata__found__is_given_before_it_is_stored_and_asked_for_once(
+    up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = b"Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n"
+    told(up, metadata)
+    async with serving(tmp_path, one_remote(up)) as served:
+        link = f"{await served.link()}.metadata"
+        archives = served.daemon.current.site.sources["up"].index._files.archives
+        disk, put = asyncio.Event(), archives.put
+
+        async def slow(*args: Any) -> None:  # Any: it stands in for the method
+            await disk.wait()
+            await put(*args)
+
+        monkeypatch.setattr(archives, "put", slow)
+        monkeypatch.setattr(companions, "STORING", 0.01)
+        with served.counting("pyproxy_requests_total", "kind", "result") as results:
+            assert (await served.ask(link)).body == metadata
+            assert (await served.ask(link)).body == metadata
+        assert results == {("metadata", "miss"): 1, ("metadata", "hit"): 1}
+        disk.set()
+        await served.settled()
+        assert (await served.ask(link, Range="bytes=0-3")).body == metadata[:4]
+    assert up.count(BESIDE) == 1
+
+
+async def test_metadata__not_stored_when_the_daemon_is_told_to_stop__is_stored_first(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    metadata = b"Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n"
+    told(up, metadata)
+    async with serving(tmp_path, one_remote(up)) as served:
+        link = f"{await served.link()}.metadata"
+        assert (await served.ask(link)).body == metadata
+    async with serving(tmp_path, one_remote(up)) as served:
+        assert (await served.ask(link)).body == metadata
+    assert up.count(BESIDE) == 1
 
 
 @pytest.mark.parametrize("wrong", ["digest", "missing", "gone"])
