@@ -50,7 +50,10 @@ class Spool:
         if self._pool is None:
             _tell(_laid(body, self._folder), done)
             return
-        laying = asyncio.get_running_loop().run_in_executor(self._pool, _laid, body, self._folder)
+        try:
+            laying = asyncio.get_running_loop().run_in_executor(self._pool, _laid, body, self._folder)
+        except RuntimeError:
+            return  # no thread to be had
         laying.add_done_callback(lambda laid: None if laid.cancelled() else _tell(laid.result(), done))
 
 

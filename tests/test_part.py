@@ -64,6 +64,12 @@ def test_file__that_nobody_has_any_more__is_closed(tmp_path: Path) -> None:
         os.fstat(fd)
 
 
+async def test_file__where_no_thread_is_to_be_had__is_not_made(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pass  # shut down: a system without threads to give is told of in the same way
+    assert laid_by(Spool(tmp_path, pool)) == []
+
+
 async def test_file__made_by_a_pool__is_told_of_on_the_loop(tmp_path: Path) -> None:
     told: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
     with ThreadPoolExecutor(1) as pool:

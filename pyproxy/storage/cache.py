@@ -7,6 +7,7 @@ the workers of a daemon tell each other, and the uses not yet written down.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -150,7 +151,8 @@ class BlobCache:
     def touch(self, digest: Sha256) -> None:
         """Notes a use, in memory; many are written at once. For those who serve from a descriptor they keep open."""
         if self._uses.note(digest) and not self._closed:
-            self._pool.submit(self._flush_quietly)
+            with contextlib.suppress(RuntimeError):  # no thread to be had: a later one writes it too
+                self._pool.submit(self._flush_quietly)
 
     def _compare(self, blob: OpenBlob, record: FileRecord, row: BlobRow) -> None:
         found = self._blobs.fstat(blob.fd, blob.digest)

@@ -152,11 +152,13 @@ class Connection(web.RequestHandler):
         self._leave_lane()
         self._wire = None
         self._intake.stop()
-        if self._repeater is not None:
-            self._repeater.close(self._loop.time())
-            self._repeater = None
-        super().connection_lost(exc)
-        self._shared.closed(self)
+        repeater, self._repeater = self._repeater, None
+        try:
+            if repeater is not None:
+                repeater.close(self._loop.time())
+        finally:  # one that cannot be counted must not hold its place for ever
+            super().connection_lost(exc)
+            self._shared.closed(self)
 
     def data_received(self, data: bytes) -> None:
         if (answer := self._known.get(data)) is None or not self._repeat(data, answer):

@@ -6,8 +6,10 @@ A turn of asyncio's loop takes as long for each connection as giving such an ans
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
+from collections.abc import Iterator
 from typing import Final
 
 from pyproxy.wire.memory import Answer, Memory
@@ -22,6 +24,8 @@ _LONGEST: Final = 0.002
 _READ: Final = 16 * 1024
 """Bytes of a head that are read at once; a longer one is left to aiohttp."""
 
+_log = logging.getLogger(__name__)
+
 
 class FastLane:
     """Reads for the transports of its members, which have stopped reading meanwhile.
@@ -35,6 +39,7 @@ class FastLane:
         self._memory = memory
         self._loop = loop
         self._members: dict[int, Repeater] = {}
+        self._late: list[int] = []  # for whom there was no time in the last go
         self._epoll = select.epoll()
         loop.add_reader(self._epoll.fileno(), self._serve)
 
@@ -84,16 +89,22 @@ class FastLane:
         given: list[Answer] = []
         others: list[tuple[Repeater, bytes]] = []
         ends = self._loop.time() + _LONGEST
-        while (events := self._epoll.poll(0, _MOST)) and self._answer(events, ends, given, others) < ends:
+        while (events := self._ready()) and self._answer(iter(events), ends, given, others) < ends:
             pass
-        for answer in given:
-            answer.standing.repeated(answer.repeats)
-            answer.repeats = []
-        for member, asked in others:
-            member.unheard(asked)
+        _settle(given)
+        _send_back(others)
+
+    def _ready(self) -> list[tuple[int, int]]:
+        """Who has asked or takes more, those first for whom there was no time: the kernel keeps one order."""
+        events = self._epoll.poll(0, _MOST)
+        if self._late:
+            places = {fd: place for place, fd in enumerate(self._late)}
+            self._late = []
+            events.sort(key=lambda event: places.get(event[0], _MOST))
+        return events
 
     def _answer(
-        self, events: list[tuple[int, int]], ends: float, given: list[Answer], others: list[tuple[Repeater, bytes]]
+        self, events: Iterator[tuple[int, int]], ends: float, given: list[Answer], others: list[tuple[Repeater, bytes]]
     ) -> float:
         """Adds to `given` what is to be counted, and to `others` who was sent back; the loop's time at the end."""
         clock, members, answers = self._loop.time, self._members, self._memory.answers
@@ -102,24 +113,27 @@ class FastLane:
         started = now = clock()
         for fd, _ in events:
             member = members[fd]
-            if member.delivery is not None:
-                self._go_on(member, now)
-                now = clock()
-                continue
-            asked = _read(fd)
-            answer = answers.get(asked)
-            if answer is None or not (answer.turn == turn or self._memory.stands(asked, answer, now)):
-                self.leave(member)
-                others.append((member, asked))
-                continue
-            whole = self.give(member, answer, started)
-            times = member.times
-            times.heard = times.since = now = clock()
-            if whole:
-                if not answer.repeats:
-                    given.append(answer)
-                answer.repeats.append((member.client, now - started))
+            try:
+                if member.delivery is not None:
+                    self._go_on(member, now)
+                    now = clock()
+                elif (answer := answers.get(asked := _read(fd))) is None or not (
+                    answer.turn == turn or self._memory.stands(asked, answer, now)
+                ):
+                    self.leave(member)
+                    others.append((member, asked))
+                else:
+                    whole = self.give(member, answer, started)
+                    times = member.times
+                    times.heard = times.since = now = clock()
+                    if whole:
+                        if not answer.repeats:
+                            given.append(answer)
+                        answer.repeats.append((member.client, now - started))
+            except Exception:  # noqa: BLE001 - what one has asked must not cost all others their answers
+                _break_off(member)
             if now > ends:
+                self._late = [fd for fd, _ in events]
                 break
         return now
 
@@ -127,6 +141,31 @@ class FastLane:
         member.go_on(now)
         if member.delivery is None and member.fd in self._members:
             self._epoll.modify(member.fd, select.EPOLLIN)
+
+
+def _settle(given: list[Answer]) -> None:
+    """Has what was given in one go counted and logged."""
+    for answer in given:
+        repeats, answer.repeats = answer.repeats, []
+        try:
+            answer.standing.repeated(repeats)
+        except Exception:  # noqa: BLE001 - nor cost those of others their counting
+            _log.exception("%d requests are not counted", len(repeats))
+
+
+def _send_back(others: list[tuple[Repeater, bytes]]) -> None:
+    """Has those answered on the ordinary road who have left the lane."""
+    for member, asked in others:
+        try:
+            member.unheard(asked)
+        except Exception:  # noqa: BLE001 - what those behind it have said is read already
+            _break_off(member)
+
+
+def _break_off(member: Repeater) -> None:
+    """Ends what went wrong in a way that nobody thought of: half an answer may be out, or a request be lost."""
+    _log.exception("cut: a repeated request cannot be answered")
+    member.cut()
 
 
 def _read(fd: int) -> bytes:

@@ -90,11 +90,15 @@ class Repeater:
             self._end(delivery, now)
             self._owner.delivered()
 
+    def cut(self) -> None:
+        """Breaks the connection off."""
+        self._owner.cut()
+
     def close(self, now: float) -> None:
         """The connection is gone: counts what it had of an answer. To be called before its socket is closed."""
+        self._sock.detach()  # first, whatever goes wrong then: the descriptor will be another socket's
         if self.delivery is not None:
             self._end(self.delivery, now)
-        self._sock.detach()
 
     def _end(self, delivery: Delivery, now: float) -> None:
         self.delivery = None

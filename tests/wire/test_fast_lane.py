@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import select
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from pyproxy.wire import Listener, fast_lane
+from pyproxy.wire.memory import Answer
 from tests.fakes.raw_client import RawClient, connected
+from tests.wire.lanes import Lane, lane_of, never
 from tests.wire.serving import connections, get, post, serving, until
-from tests.wire.worlds import World
+from tests.wire.worlds import Resting, World
 
 
 def members(listener: Listener) -> int:
@@ -151,6 +154,106 @@ async def test_answer__that_is_due__is_not_given_once_the_new_one_has_begun() ->
         world.number = 1
         assert (await one.ask(get("/a"))).body == b"GET /a 1 "
         assert (await other.ask(get("/a"))).body == b"GET /a 1 "
+
+
+# ------------------------------------------------------------------ turns, and what goes wrong
+
+HEAD = get("/a")
+
+
+def known(lane: Lane, asked: bytes = HEAD, body: bytes = b"") -> Resting:
+    """An answer that the lane's memory has by heart from now on, and what it rests on."""
+    resting = Resting(until=math.inf)
+    lane.memory.put(asked, Answer.of(b"answer", body, resting))
+    return resting
+
+
+async def test_clients__more_than_there_is_time_for__have_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_lane, "_LONGEST", -1.0)  # time for one of them in each go
+    with lane_of(4) as (lane, peers):
+        known(lane)
+        heard = [0] * 4
+        for peer in peers:
+            peer.ask(HEAD)
+        for _ in range(8):
+            lane.go()
+            for number, peer in enumerate(peers):
+                if peer.hear() > heard[number]:  # asks again at once
+                    heard[number] = peer.heard
+                    peer.ask(HEAD)
+        assert heard == [2 * len(b"answer")] * 4
+
+
+async def test_large_answers__to_many__take_no_longer_in_one_go_than_small_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast_lane, "_LONGEST", -1.0)
+    with lane_of(3) as (lane, peers):
+        known(lane, body=bytes(4_000_000))
+        for peer in peers:
+            peer.ask(HEAD)
+        for _ in range(3):
+            lane.go()
+        assert all(peer.member.delivery is not None for peer in peers)
+        heard = [peer.hear() for peer in peers]
+        lane.go()
+        assert sum(peer.hear() > before for peer, before in zip(peers, heard, strict=True)) == 1
+
+
+async def test_answer__that_cannot_be_looked_at__costs_its_own_client_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with lane_of(4) as (lane, peers):
+        fine, other = known(lane), known(lane, get("/wrong"))
+        monkeypatch.setattr(other, "holds", never)
+        for peer, asked in zip(peers, (HEAD, b"unheard of", get("/wrong"), HEAD), strict=True):
+            peer.ask(asked)
+        lane.go()
+        assert [peer.owner.was_cut for peer in peers] == [False, False, True, False]
+        assert [peer.hear() for peer in peers] == [6, 0, 0, 6]
+        assert peers[1].owner.taken == [b"unheard of"]
+        assert len(fine.clients) == 2
+
+
+async def test_answer__that_cannot_be_counted__leaves_those_of_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with lane_of(3) as (lane, peers):
+        first, second = known(lane, get("/wrong")), known(lane)
+        peers[2].ask(b"unheard of")
+        with monkeypatch.context() as patched:
+            patched.setattr(first, "repeated", never)
+            peers[0].ask(get("/wrong"))
+            peers[1].ask(HEAD)
+            lane.go()
+        assert (len(first.clients), len(second.clients)) == (0, 1)
+        assert peers[2].owner.taken == [b"unheard of"]
+        peers[0].ask(get("/wrong"))
+        lane.go()
+        assert len(first.clients) == 1  # that go's alone
+
+
+async def test_request__that_stumbles_on_its_way_back__costs_its_own_client_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with lane_of(3) as (lane, peers):
+        monkeypatch.setattr(peers[1].owner, "take", never)
+        for peer in peers:
+            peer.ask(b"unheard of")
+        lane.go()
+        assert [peer.owner.was_cut for peer in peers] == [False, True, False]
+        assert [peer.owner.taken for peer in peers] == [[b"unheard of"], [], [b"unheard of"]]
+        assert all(peer.wire.reads for peer in peers)
+
+
+async def test_client__that_is_gone_and_cannot_be_counted__does_not_hold_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(body=bytes(12_000_000))
+    async with serving(world) as listener:
+        async with connected(listener.address, receive_buffer=4096) as client:
+            await client.ask(get("/page"))
+            await client.send(get("/page"))
+            await until(lambda: connections(listener)[0]._delivery is not None)
+            monkeypatch.setattr(world.given[0], "repeated", never)
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # what its callbacks raise
+        await until(lambda: listener.open_connections == 0)
 
 
 # ------------------------------------------------------------------ without it
