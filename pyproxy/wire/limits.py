@@ -10,6 +10,9 @@ _OWN = 48
 
 _MOST = 65_536
 
+_MOST_KNOWN = 256
+_SHARE_KNOWN = 8  # one in so many open files, at most, is one of an answer known by heart
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -43,8 +46,17 @@ def connection_cap(open_files: int | None = None) -> int:
 
     A connection that is being served may hold a second descriptor: a dup of its socket, a file, or a remote's socket.
     """
-    if open_files is None:
-        open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    open_files = _limit() if open_files is None else open_files
     if open_files == resource.RLIM_INFINITY:
         return _MOST
-    return max(1, min(_MOST, (open_files - _OWN) // 2))
+    return max(1, min(_MOST, (open_files - _OWN - files_known(open_files)) // 2))
+
+
+def files_known(open_files: int | None = None) -> int:
+    """Files that may be open for answers known by heart, beside those of connections; `open_files` as above."""
+    open_files = _limit() if open_files is None else open_files
+    return _MOST_KNOWN if open_files == resource.RLIM_INFINITY else min(_MOST_KNOWN, open_files // _SHARE_KNOWN)
+
+
+def _limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

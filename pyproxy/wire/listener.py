@@ -23,7 +23,7 @@ from pyproxy.binding import Where
 from pyproxy.part import Spool
 from pyproxy.wire.connection import Connection, Handler
 from pyproxy.wire.fast_lane import opened
-from pyproxy.wire.limits import Limits, connection_cap
+from pyproxy.wire.limits import Limits, connection_cap, files_known
 from pyproxy.wire.memory import Memory
 from pyproxy.wire.request import Request
 
@@ -63,7 +63,7 @@ class _Server(web.Server):
         self.limits = limits
         self.handler = handler
         self.draining = False
-        self.memory = Memory(spool)
+        self.memory = Memory(spool, files=files_known())
         self.lane = opened(self.memory, loop)
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -87,10 +87,14 @@ class Answer:
         return cls(head, body, standing)
 
     @property
+    def files(self) -> int:
+        """Open files that it has, or will have."""
+        return 1 if self.body or self.part is not None else 0
+
+    @property
     def weight(self) -> int:
         """Bytes that it counts for: a large body is here twice, for those who still wait for its file."""
-        file = DESCRIPTOR if self.body or self.part is not None else 0
-        return len(self.head) + 2 * len(self.body) + file + _OVERHEAD
+        return len(self.head) + 2 * len(self.body) + DESCRIPTOR * self.files + _OVERHEAD
 
     @property
     def is_whole(self) -> bool:
@@ -110,13 +114,17 @@ class Answer:
 class Memory:
     """The answers of one listener, by the bytes of the whole head that asks for them. Owned by the event loop."""
 
-    def __init__(self, spool: Spool, capacity: int = CAPACITY) -> None:
+    def __init__(self, spool: Spool, capacity: int = CAPACITY, *, files: int = CAPACITY // DESCRIPTOR) -> None:
+        """Keeps so many bytes, and so many files open, at most."""
         self._spool = spool
         self._capacity = capacity
+        self._most_files = files
         self.answers: dict[bytes, Answer] = {}
         """To be read by connections; written here alone."""
         self.bytes = 0
         """What they take."""
+        self.files = 0
+        """Files that they hold open, or will."""
         self._turn = 0
 
     def begin_turn(self) -> int:
@@ -149,10 +157,11 @@ class Memory:
             before.renew(answer)
             answer = before
         weight = len(asked) + answer.weight
-        if self.bytes + weight > self._capacity:
+        if self.bytes + weight > self._capacity or self.files + answer.files > self._most_files:
             return
         self.answers[asked] = answer
         self.bytes += weight
+        self.files += answer.files
 
     def outdate(self, asked: bytes) -> None:
         """Does not give this answer again, if it is here. Its file is kept for the one that comes."""
@@ -164,6 +173,7 @@ class Memory:
         gone = self.answers.pop(asked, None)
         if gone is not None:
             self.bytes -= len(asked) + gone.weight
+            self.files -= gone.files
         return gone
 
     def sweep(self, now: float) -> None:
@@ -174,4 +184,4 @@ class Memory:
     def clear(self) -> None:
         """Lets go of all."""
         self.answers.clear()
-        self.bytes = 0
+        self.bytes = self.files = 0

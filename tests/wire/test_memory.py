@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyproxy.part import Spool
-from pyproxy.wire.memory import Answer, Memory
+from pyproxy.wire.memory import LARGE, Answer, Memory
 from tests.daemon import noise
 from tests.fakes.raw_client import RawClient, connected
 from tests.wire.serving import connections, get, post, serving, until
@@ -266,6 +266,19 @@ def test_memory__full__keeps_what_it_has_and_counts_it() -> None:
     assert memory.bytes == 1 + 4 + 1024
     memory.clear()
     assert (memory.answers, memory.bytes) == ({}, 0)
+
+
+def test_memory__holds_no_more_files_open_than_it_may() -> None:
+    memory = Memory(Spool(), files=2)
+    for number in range(4):
+        memory.put(b"%d" % number, Answer.of(b"head", bytes(LARGE + 1), Resting()))
+    memory.put(b"small", Answer.of(b"head", b"body", Resting()))
+    assert set(memory.answers) == {b"0", b"1", b"small"}
+    memory.put(b"1", Answer.of(b"head", bytes(LARGE + 2), Resting()))  # in its own place
+    memory.forget(b"0")
+    assert memory.files == 1
+    memory.clear()
+    assert memory.files == 0
 
 
 # ------------------------------------------------------------------ the same bytes with it and without it
