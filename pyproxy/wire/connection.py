@@ -207,8 +207,12 @@ class Connection(web.RequestHandler):
     # --- what is learned for the next time ---------------------------------------------------------------------------
 
     def _learn(self, request: Request, response: web.StreamResponse) -> None:
-        """Keeps an answer that its handler has called repeatable, if all of it went through aiohttp's writer."""
-        if self._asked and (answer := self._repeatable(request, response)) is not None:
+        """Keeps an answer that its handler has called repeatable, if all of it went through aiohttp's writer.
+
+        Not one that took so long that it is due again: others may have had a newer one meanwhile.
+        """
+        answer = self._repeatable(request, response) if self._asked else None
+        if answer is not None and self._loop.time() < answer.due:
             self._shared.memory.put(self._asked, answer)
 
     def _repeatable(self, request: Request, response: web.StreamResponse) -> Answer | None:

@@ -16,7 +16,7 @@ from pyproxy.wire.memory import Answer
 from tests.fakes.raw_client import RawClient, connected
 from tests.wire.lanes import Lane, lane_of, never
 from tests.wire.serving import connections, get, post, serving, until
-from tests.wire.worlds import Resting, World
+from tests.wire.worlds import LONG, Resting, World
 
 
 def members(listener: Listener) -> int:
@@ -154,6 +154,22 @@ async def test_answer__that_is_due__is_not_given_once_the_new_one_has_begun() ->
         world.number = 1
         assert (await one.ask(get("/a"))).body == b"GET /a 1 "
         assert (await other.ask(get("/a"))).body == b"GET /a 1 "
+
+
+async def test_answer__whose_second_ended_before_it_was_out__does_not_take_the_place_of_a_newer_one() -> None:
+    world = World(body=bytes(12_000_000), second=0.05)
+    async with serving(world) as listener, contextlib.AsyncExitStack() as stack:
+        slow = await stack.enter_async_context(connected(listener.address, receive_buffer=4096))
+        others = [await stack.enter_async_context(connected(listener.address)) for _ in range(2)]
+        await slow.send(get("/a"))
+        await until(lambda: len(world.given) == 1 and asyncio.get_running_loop().time() > world.given[0].due)
+        world.second, world.number, world.body = LONG, 1, b""
+        assert (await others[0].ask(get("/a"))).body == b"GET /a 1 "
+        assert (await slow.answer()).body.startswith(b"GET /a 0 ")
+        await until(lambda: listener.requests_in_flight == 0)
+        for client in others:
+            assert (await client.ask(get("/a"))).body == b"GET /a 1 "
+    assert world.handled == 2
 
 
 # ------------------------------------------------------------------ turns, and what goes wrong

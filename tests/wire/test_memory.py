@@ -62,7 +62,7 @@ async def test_answer__that_no_longer_holds__is_made_anew() -> None:
         assert world.repeated == 0
 
 
-async def test_answer__whose_time_is_over__is_made_anew_and_forgotten() -> None:
+async def test_answer__whose_time_is_over__is_made_anew_and_not_kept() -> None:
     world = World(life=0.0)
     async with serving(world) as listener, connected(listener.address) as client:
         await client.ask(get("/a"))

@@ -43,6 +43,8 @@ class World:
     number: int = 0
     body: bytes = b""
     life: float = LONG
+    second: float = math.inf
+    """Seconds after which an answer is to be made anew."""
     hot: bool = True
     handled: int = 0
     held: asyncio.Event | None = None
@@ -63,7 +65,8 @@ class World:
             request.method.encode(), request.path.encode(), self.number, asked, self.body,
         )  # fmt: skip
         if self.hot:
-            request.standing = Resting(asyncio.get_running_loop().time() + self.life)
+            now = asyncio.get_running_loop().time()
+            request.standing = Resting(now + self.life, now + self.second)
             self.given.append(request.standing)
         if request.path == "/file":
             return await self._from_file(request, body)
