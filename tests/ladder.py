@@ -122,7 +122,7 @@ class Modules:
         return modules
 
     def imports(self, name: str) -> Iterator[Import]:
-        for node, inside in _walk(ast.parse(self.sources[name]), inside_function=False):
+        for node, inside in _walk(ast.parse(self.sources[name])):
             for target in dict.fromkeys(self._targets(name, node)):
                 yield Import(target, getattr(node, "lineno", 0), inside)
 
@@ -156,11 +156,15 @@ class Modules:
             yield dotted[len(PACKAGE) + 1 :]
 
 
-def _walk(node: ast.AST, *, inside_function: bool) -> Iterator[tuple[ast.AST, bool]]:
-    for child in ast.iter_child_nodes(node):
-        yield child, inside_function
-        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        yield from _walk(child, inside_function=inside_function or is_function)
+def _walk(root: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """All that is below it, in the order of the source, and whether it stands inside a function."""
+    waiting = [(root, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        if node is not root:
+            yield node, inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        waiting += [(child, inside) for child in reversed(list(ast.iter_child_nodes(node)))]
 
 
 def room_of(module: str) -> str | None:
@@ -224,7 +228,7 @@ def _breach(importer: str, imported: str | None) -> str | None:
 
 def _hidden_imports(name: str, tree: ast.Module, lines: list[str]) -> Iterator[str]:
     """Imports of other packages inside functions, too, say what makes them heavy."""
-    for node, inside in _walk(tree, inside_function=False):
+    for node, inside in _walk(tree):
         foreign = isinstance(node, ast.Import | ast.ImportFrom) and not list(Modules({name: ""})._targets(name, node))
         if inside and foreign and not _HEAVY.search(lines[getattr(node, "lineno", 1) - 1]):
             yield f"{_shown(name)}:{getattr(node, 'lineno', 0)}: imports inside a function without `# heavy:` and why"
