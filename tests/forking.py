@@ -34,8 +34,13 @@ OFF = os.environ.get("FORKING") == "off"
 _LARGEST = 1 << 20  # a request: arguments and an environment
 LONGEST_LINE = 1 << 20
 
-_FOR_CHILDREN = ("tests.storage.stores", "tests.storage.repositories")
-"""What the children of the tests of storage import."""
+_FOR_CHILDREN = (
+    "tests.storage.stores",
+    "tests.storage.repositories",
+    "pip._internal.commands.install",
+    "pip._internal.commands.download",
+)
+"""What the children of the tests of storage import, and what takes pip half of its time."""
 
 
 # ---------------------------------------------------------------------- how tests ask for one
@@ -119,10 +124,12 @@ class AsyncForked:
         self._ended = asyncio.create_task(forked.waited_for())
 
     @classmethod
-    async def begun(cls, module: str, *arguments: str, cwd: Path, env: Mapping[str, str]) -> AsyncForked:
-        """Forks, whatever the environment of the tests says."""
+    async def begun(
+        cls, module: str, *arguments: str, cwd: Path, env: Mapping[str, str], together: bool = False
+    ) -> AsyncForked:
+        """Forks, whatever the environment of the tests says. `together`: what goes to stderr comes on stdout."""
         with _pipe() as (out, their_out), _pipe() as (err, their_err):
-            files = {"stdout": their_out.fileno(), "stderr": their_err.fileno()}
+            files = {"stdout": their_out.fileno(), "stderr": (their_out if together else their_err).fileno()}
             forked = _forked(module, *arguments, cwd=cwd, env=env, **files)
         return cls(forked, await _reader(out), await _reader(err))
 
@@ -224,6 +231,7 @@ def _fork_on_demand(asked: socket.socket) -> Mapping[str, object] | None:
                     os.kill(pid, signal.SIGKILL)
                 return None
             if (pid := os.fork()) == 0:
+                os.setsid()  # whoever ends it may end what it has started, too
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for each in (asked, woken, waking, *under_way.values()):

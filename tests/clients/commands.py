@@ -1,4 +1,4 @@
-"""Real pip and uv as subprocesses that reach nothing but the index they are given, and what they have installed."""
+"""Real pip and uv as processes that reach nothing but the index they are given, and what they have installed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from typing import Literal, TypeAlias
 
 from packaging.utils import canonicalize_name
 
+from tests import forking
+from tests.forking import AsyncForked
+
 Client: TypeAlias = Literal["pip", "uv"]
 
 CLIENTS: tuple[Client, ...] = ("pip", "uv")
 
 _PATIENCE = 45.0
 """Seconds for one command; a test has 60."""
+
+_PIP = (sys.executable, "-m", "pip")
 
 # What an installer notes about itself.
 _NOTES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json", ".lock"})
@@ -41,15 +46,7 @@ async def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = N
     """Runs the command with an empty home. `env` goes over the clean environment of the tests."""
     with tempfile.TemporaryDirectory(prefix="pyproxy-client-") as home:
         started = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=cwd,
-            env={**os.environ, **_own(Path(home)), **(env or {})},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = await _begun([*map(str, command)], cwd, {**os.environ, **_own(Path(home)), **(env or {})})
         try:
             async with asyncio.timeout(_PATIENCE):
                 output, _ = await process.communicate()
@@ -59,6 +56,20 @@ async def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = N
                 await process.wait()
         assert process.returncode is not None
         return Ended(process.returncode, output.decode(errors="replace"), time.monotonic() - started)
+
+
+async def _begun(command: list[str], cwd: Path, env: Mapping[str, str]) -> asyncio.subprocess.Process | AsyncForked:
+    if command[:3] == [*_PIP] and not forking.OFF:
+        return await AsyncForked.begun("pip", *command[3:], cwd=cwd, env=env, together=True)
+    return await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _own(home: Path) -> dict[str, str]:
@@ -76,7 +87,7 @@ def _own(home: Path) -> dict[str, str]:
 
 
 async def pip(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
-    return await run(sys.executable, "-m", "pip", *arguments, cwd=cwd, env=env)
+    return await run(*_PIP, *arguments, cwd=cwd, env=env)
 
 
 async def uv(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:

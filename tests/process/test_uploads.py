@@ -197,7 +197,7 @@ async def test_error__at_every_point_of_an_upload__is_told_and_leaves_nothing(
 
 
 async def test_upload__large__takes_little_memory_and_little_time_from_others(tmp_path: Path) -> None:
-    data = a_wheel("alpha", "1.0", payload=noise(150 << 20))
+    data = a_wheel("alpha", "1.0", payload=noise(100 << 20))
     async with daemon(tmp_path, local(None)) as served:
         assert (await upload(served, "beta-1.0-py3-none-any.whl", a_wheel("beta", "1.0"))).status == 200
         before = served.memory("VmHWM")

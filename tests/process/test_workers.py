@@ -110,7 +110,7 @@ async def test_unix_socket__all_workers_serve_it_and_its_file_goes_at_the_end(tm
 async def test_herd__200_clients_one_cold_file_4_workers__one_fetch_of_page_and_file(tmp_path: Path) -> None:
     count = 200
     async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/"), *FOUR) as served:
-        data = one_file(up, 5 * MIB)
+        data = one_file(up, 2 * MIB)
         answers = await asyncio.gather(*(served.file(NAME) for _ in range(count)))
 
         assert all_right(answers, [data] * count)
@@ -177,7 +177,7 @@ async def coalesced(served: Process, count: int) -> None:
 async def test_pages__cold_and_then_expired__one_fetch_each_time_that_all_serve(tmp_path: Path) -> None:
     async with RawUpstream() as up, daemon(tmp_path, one_remote(f"{up.url}simple/", ttl="1s"), *THREE) as served:
         made = project(up)
-        for version in (1, 2, 3):
+        for version in (1, 2):
             answers = await asyncio.gather(*(served.page() for _ in range(40)))  # every worker has it in memory
             assert {a.status for a in answers} == {200}
             assert len({a.body for a in answers}) == 1
@@ -186,10 +186,10 @@ async def test_pages__cold_and_then_expired__one_fetch_each_time_that_all_serve(
             made.add(f"alpha-{version + 1}.0.tar.gz", b"")
             made.publish(up, etag=f'"{version + 1}"')
             await asyncio.sleep(1.1)  # its ttl, in another process
-        assert "alpha-4.0" in (await served.page()).text  # one worker refreshes it
+        assert "alpha-3.0" in (await served.page()).text  # one worker refreshes it
         answers = await asyncio.gather(*(served.page() for _ in range(40)))
-        assert all("alpha-4.0" in a.text for a in answers)
-        assert up.count("/simple/alpha/") == 4
+        assert all("alpha-3.0" in a.text for a in answers)
+        assert up.count("/simple/alpha/") == 3
 
 
 async def test_metadata_and_list__cold__are_fetched_once(tmp_path: Path) -> None:
