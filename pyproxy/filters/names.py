@@ -51,13 +51,14 @@ class Includes:
         ranged = [it for it in self.selectors.of(project) if it.versions is not None]
         if not ranged:
             return ()
-        instead = f"names {', '.join(map(str, ranged))}"
+        named = ", ".join(map(str, ranged))
 
         def decide(releases: Sequence[Release]) -> Mapping[Release, Refused]:
-            named = zip(*(it.has_each([release.version for release in releases]) for it in ranged), strict=True)
+            versions = [release.version for release in releases]
+            of_each = zip(*(it.has_each(versions) for it in ranged), strict=True)
             return {
-                release: Refused(self.key, f"{instead}, which {release} is not")
-                for release, has in zip(releases, named, strict=True)
+                release: Refused(self.key, f"does not name {release}, but {named}")
+                for release, has in zip(releases, of_each, strict=True)
                 if not any(has)
             }
 
