@@ -146,7 +146,7 @@ class _Court:
         """What the judge says of all these; where it raises, of each by itself, so that it hides no others."""
         try:
             return judge(asked)
-        except Exception:  # noqa: BLE001 - it raises again
+        except Exception as whole:
             hidden: dict[V, Refused] = {}
             for one in asked:
                 try:
@@ -154,6 +154,10 @@ class _Court:
                 except Exception as exc:  # noqa: BLE001 - as above
                     self._failures.setdefault(key, exc)
                     hidden[one] = Refused(key, UNDECIDED)
+            if key not in self._failures:
+                log.warning(
+                    "filter %s failed over %s, but over none of its files alone", key, self._project, exc_info=whole
+                )
             return hidden
 
     def _files(self) -> Sequence[int]:

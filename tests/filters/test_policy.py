@@ -66,6 +66,23 @@ def test_rule__raises__is_told_once_a_page(caplog: pytest.LogCaptureFixture) -> 
     assert record.exc_info is not None
 
 
+def test_rule__raises_over_several_alone__is_told_and_asked_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    class Overwhelmed(Broken):
+        __slots__ = ()
+
+        def _judge(self, page: Seen, now: float, positions: Sequence[int]) -> Mapping[int, Refused]:
+            del now
+            [at] = positions
+            return {at: Refused(self.key, "says no")} if self.at in page.files[at].filename else {}
+
+    assert left(Policy((Overwhelmed("2.0"),)), FILES) == FILES[:1]
+    [record] = caplog.records
+    assert (record.levelno, record.getMessage()) == (
+        logging.WARNING,
+        "filter broken failed over alpha, but over none of its files alone",
+    )
+
+
 def test_count_over_what_is_left__raises__hides_all_of_it() -> None:
     rules = Policy((Broken("2.0"),), BrokenLatest(1))
 
