@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pyproxy.quick_aiohttp  # noqa: F401  # before whatever imports aiohttp
+
+# isort: split
 import asyncio
 import logging
 import signal
