@@ -12,11 +12,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 
+from msgspec import structs
+
 from pyproxy.config import GuardConfig
 from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed
 from pyproxy.filters import Refused, as_version, seen
 from pyproxy.index.filtered import FilteredIndex, Judged
 from pyproxy.index.protocol import Index
+from pyproxy.index.snapshot import SnapshotIndex
 from pyproxy.model import File, ProjectName, ProjectPage
 from pyproxy.selection import Selector
 from pyproxy.site import Distribution, Layers, Site
@@ -162,6 +165,10 @@ class _Walk:
             return self._of_own(whole, file)
 
         self._held.append(_Held(f"remote {name}", page, why))
+        if isinstance(index, SnapshotIndex):
+            later = await asyncio.to_thread(tuple, index.all_left_out(self._project))
+            absent = structs.replace(page, files=later)
+            self._held.append(_Held(f"remote {name}", absent, lambda file: self._ruling(own, index.why_not(file))))
         return True
 
     def files(self, shown: AbstractSet[str]) -> tuple[Explained, ...]:

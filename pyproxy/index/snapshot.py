@@ -6,7 +6,7 @@ has removed is gone from its past too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -48,16 +48,25 @@ class SnapshotIndex:
         file = offered.file
         if as_uploaded(file.upload_time) is None:
             file = await self._as_the_page_has_it(offered)
-        if as_uploaded(file.upload_time) is None:
-            raise Withheld(f"nobody knows whether {file.filename} was there at {show_instant(self._instant)}")
         if not self._was_there(file):
-            raise Withheld(f"{file.filename} was uploaded after {show_instant(self._instant)}")
+            raise Withheld(self.why_not(file))
         return offered
 
     def left_out(self, project: ProjectName, filename: Filename) -> File | None:
         """A file of this name that is not on the page of the project that was given last."""
+        return next((file for file in self.all_left_out(project) if file.filename == filename), None)
+
+    def all_left_out(self, project: ProjectName) -> Iterator[File]:
+        """The files that are not on the page of the project that was given last."""
         files = (file for page in self._made.sources(self, project) for file in page.files)
-        return next((file for file in files if file.filename == filename and not self._was_there(file)), None)
+        return (file for file in files if not self._was_there(file))
+
+    def why_not(self, file: File) -> str:
+        """Why a file is left out."""
+        then = show_instant(self._instant)
+        if as_uploaded(file.upload_time) is None:
+            return f"nobody knows whether {file.filename} was there at {then}"
+        return f"{file.filename} was uploaded after {then}"
 
     async def _as_the_page_has_it(self, offered: OfferedFile) -> File:
         """The page may know more of it: upload times that were looked for elsewhere."""

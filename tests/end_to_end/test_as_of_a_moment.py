@@ -86,6 +86,18 @@ async def test_file__uploaded_later__is_refused_by_its_url(tmp_path: Path) -> No
     assert "was uploaded after 2024-06-01T23:59:59Z" in new.text
 
 
+@pytest.mark.parametrize("filters", [{}, {"prereleases": False}])
+async def test_explain__at_an_instant__tells_of_what_came_later(tmp_path: Path, filters: dict[str, Any]) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up, **filters)) as served:
+        two_releases(up)
+        told = await served.ask(f"/pypi/{BETWEEN}/explain/alpha", Accept="application/json")
+
+    assert {file["filename"]: file["hidden_by"] and file["hidden_by"]["reason"] for file in told.json()["files"]} == {
+        OLD: None,
+        NEW: f"{NEW} was uploaded after 2024-06-01T23:59:59Z",
+    }
+
+
 async def test_json_api__at_an_instant__tells_of_what_was_there(tmp_path: Path) -> None:
     async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
         two_releases(up)
