@@ -184,16 +184,7 @@ class Archives:
         """Stores a few bytes, where anything is kept at all. Raises StoreTrouble."""
         if not self._keep:
             return
-        room = await self._cache.reserve(len(body))
-        try:
-            temp = self._blobs.temp()
-            try:
-                temp.write(body)
-                await self._cache.keep(temp, key, record, room)
-            finally:
-                temp.discard()  # nothing is left to discard once it is kept
-        finally:
-            room.release()
+        await self._cache.put(body, key, record, await self._cache.reserve(len(body)))
 
     # ------------------------------------------------------------------ how files are recorded
 

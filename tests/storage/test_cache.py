@@ -124,6 +124,28 @@ async def test_keep__temp_given_away_before__leaves_the_reservation_to_the_calle
     reservation.release()
 
 
+async def test_put__bytes__are_found_and_bit_exact(store: Store) -> None:
+    record = record_of(b"data")
+    await store.cache.put(b"data", KEY, record, await store.cache.reserve(4))
+    assert got(store, KEY) == b"data"
+    assert (store.cache.bytes, store.cache.files, store.cache.reserved) == (4, 1, 0)
+
+
+@pytest.mark.parametrize("fails", ["temp", "write", "adopt"])
+async def test_put__disk_refuses__leaves_nothing(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreFull("no room")
+
+    monkeypatch.setattr(Temp if fails == "write" else Blobs, fails, refuse)
+    with pytest.raises(StoreFull):
+        await store.cache.put(b"data", KEY, record_of(b"data"), await store.cache.reserve(4))
+    assert store.cache.find(KEY) is None
+    assert store.cache.reserved == 0
+    assert temps(path) == []
+
+
 async def test_link__blob_held_and_not__records_or_refuses(store: Store) -> None:
     record = record_of(b"data")
     assert not await store.cache.link(KEY, record)
