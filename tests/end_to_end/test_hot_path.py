@@ -15,7 +15,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.daemon import HTML, JSON, Answer, Project, Served, a_wheel, configured, noise, one_remote, project, serving
+from tests.daemon import (
+    HTML,
+    JSON,
+    Answer,
+    Project,
+    Served,
+    a_wheel,
+    configured,
+    logged,
+    noise,
+    one_remote,
+    project,
+    serving,
+)
 from tests.fakes.raw_upstream import RawUpstream
 from tests.hot_path import with_hot_path_off
 from tests.uploading import local, upload
@@ -136,6 +149,45 @@ async def test_access_lines_and_metrics__count_what_is_repeated(up: RawUpstream,
         assert served.metric("pyproxy_response_bytes_total", kind="simple") - before == 50 * size
         assert served.metric("pyproxy_request_seconds_count", kind="simple") == 51
         assert 0 < served.metric("pyproxy_request_seconds_sum", kind="simple") < 60
+
+
+async def test_access_lines_and_metrics__of_many_at_once__count_each_request_once(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    project(up, payload=noise(300_000))
+    with logged(tmp_path / "log") as lines:
+        async with serving(tmp_path, HOT + local(up)) as served:
+            link = await served.link()
+            asked: list[tuple[str, str, dict[str, str]]] = [
+                (PAGE, "GET", {"Accept": JSON}),
+                (PAGE, "HEAD", {"Accept": JSON}),
+                (PAGE, "GET", {"Accept": JSON, "If_None_Match": "*"}),
+                (link, "GET", {}),
+                (link, "GET", {"Range": "bytes=7-"}),
+                (f"{link}.metadata", "GET", {}),
+            ]
+
+            async def client(number: int) -> int:
+                answers = [
+                    await served.ask(path, method, **headers)
+                    for path, method, headers in (asked * 5)[number:]  # each at another place in the same row
+                ]
+                assert all(answer.whole and answer.status < 400 for answer in answers)
+                return sum(len(answer.body) for answer in answers)
+
+            await client(0)  # stores what is cold
+            with (
+                served.counting("pyproxy_requests_total") as requests,
+                served.counting("pyproxy_response_bytes_total") as nbytes,
+                served.counting("pyproxy_request_seconds_count") as seconds,
+            ):
+                before = len(asked) * 5 + 1
+                bodies = sum(await asyncio.gather(*(client(number) for number in range(12))))
+            assert by_heart(served) > 0
+    count = sum(len(asked) * 5 - number for number in range(12))
+    access = [line for line in lines if line["logger"] == "access"][before:]
+    assert (requests[()], seconds[()], len(access)) == (count, count, count)
+    assert (nbytes[()], sum(line["bytes"] for line in access)) == (bodies, bodies)
 
 
 # ------------------------------------------------------------------ whatever happens

@@ -81,6 +81,25 @@ async def test_client__that_goes__is_noticed() -> None:
         assert members(listener) == 0
 
 
+async def test_client__that_resets_the_connection__is_noticed() -> None:
+    async with in_the_lane(World()) as (listener, client):
+        client.reset()
+        await until(lambda: listener.open_connections == 0)
+        assert members(listener) == 0
+
+
+async def test_client__that_says_its_last_amid_a_large_answer__gets_all_of_it() -> None:
+    world = World(body=bytes(12_000_000))
+    async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
+        first = await client.ask(get("/page"))
+        await client.send(get("/page"))
+        await until(lambda: connections(listener)[0]._delivery is not None)
+        client.half_close()
+        assert await client.answer() == first
+        assert await client.ends()
+        assert world.repeated == 1
+
+
 async def test_client__that_says_nothing__is_closed_when_its_time_is_over() -> None:
     async with in_the_lane(World(), keep_alive=0.1) as (listener, client):
         assert await client.ends()

@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import re
-from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pyproxy.part import Spool
 from pyproxy.wire.memory import LARGE, Answer, Memory
 from tests.daemon import noise
-from tests.fakes.raw_client import RawClient, connected
+from tests.fakes.raw_client import connected
 from tests.wire.serving import connections, get, post, serving, until
 from tests.wire.worlds import LONG, Resting, World
 
@@ -279,67 +274,3 @@ def test_memory__holds_no_more_files_open_than_it_may() -> None:
     assert memory.files == 1
     memory.clear()
     assert memory.files == 0
-
-
-# ------------------------------------------------------------------ the same bytes with it and without it
-
-GOOD = [get("/a"), get("/b"), get("/304"), get("/a", method="HEAD"), get("/a", "X-Other: 1"), post(b"abc", path="/a")]
-WRONG = [b"GET /a HTTP/1.1\r\n\r\n", b"\x16\x03\x01 noise\r\n\r\n", get("/a", "Content-Length: x")]
-
-Step: TypeAlias = tuple[str, tuple[bytes, ...], list[int]]
-"""What is done, the requests that are sent, and where they are cut into pieces."""
-
-streams = st.lists(st.sampled_from(GOOD), min_size=1, max_size=4).map(tuple)
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("send"), streams, st.lists(st.integers(0, 300), max_size=3)),
-        st.tuples(st.just("change"), st.just(()), st.just([])),
-        st.tuples(st.just("reconnect"), st.just(()), st.just([])),
-        st.tuples(st.just("wrong"), st.sampled_from(WRONG).map(lambda one: (one,)), st.just([])),
-    ),
-    max_size=12,
-)
-
-
-def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
-    at = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    return [stream[begin:end] for begin, end in pairwise(at)]
-
-
-async def told(world: World, script: list[Step]) -> list[bytes]:
-    """All that clients who follow the script are sent."""
-    heard: list[bytes] = []
-    async with serving(world) as listener:
-        client = await RawClient.connect(listener.address)
-        try:
-            for what, requests, cuts in script:
-                stream = b"".join(requests)
-                if what == "change":
-                    world.change()
-                    continue
-                if what == "send":
-                    for piece in pieces(stream, cuts):
-                        await client.send(piece)
-                        await asyncio.sleep(0)
-                    heard += [repr(await client.answer(to_head=head)).encode() for head in map(is_head, requests)]
-                if what == "wrong":
-                    await client.send(stream)
-                    heard.append(re.sub(rb"Date: [^\r]*\r\n", b"", await client.rest()))
-                if what != "send":
-                    client.close()
-                    client = await RawClient.connect(listener.address)
-        finally:
-            client.close()
-    return heard
-
-
-def is_head(request: bytes) -> bool:
-    return request.startswith(b"HEAD")
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps)
-def test_clients__whatever_they_do__are_told_the_same_with_it_and_without_it(
-    script: list[Step],
-) -> None:
-    assert asyncio.run(told(World(hot=True), script)) == asyncio.run(told(World(hot=False), script))

@@ -42,6 +42,8 @@ class World:
 
     number: int = 0
     body: bytes = b""
+    large: bytes = b""
+    """The same, but for paths that are called so in these tests: `/page` and `/file`."""
     life: float = LONG
     second: float = math.inf
     """Seconds after which an answer is to be made anew."""
@@ -61,9 +63,8 @@ class World:
             await self.held.wait()
         assert isinstance(request, Request)
         asked = await request.read()
-        body = b"%s %s %d %s%s" % (
-            request.method.encode(), request.path.encode(), self.number, asked, self.body,
-        )  # fmt: skip
+        more = self.large if request.path in {"/page", "/file"} and self.large else self.body
+        body = b"%s %s %d %s%s" % (request.method.encode(), request.path.encode(), self.number, asked, more)
         if self.hot:
             now = asyncio.get_running_loop().time()
             request.standing = Resting(now + self.life, now + self.second)
@@ -81,7 +82,7 @@ class World:
         return web.Response(body=body, headers={"Date": "now"})
 
     async def _from_file(self, request: Request, body: bytes) -> web.StreamResponse:
-        response = web.StreamResponse()
+        response = web.StreamResponse(headers={"Date": "now"})
         response.content_length = len(body)
         await response.prepare(request)
         await response.write(body)
