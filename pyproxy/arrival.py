@@ -39,6 +39,10 @@ megabyte and for no thread."""
 STORING = 0.5
 """Seconds that the end of every answer waits for the file to be stored, which mostly takes some milliseconds."""
 
+SYNC = 16 << 20
+"""Bytes after which the disk is told to take what is there: the end of a large file then waits for the last of them,
+and not for all, which for 100 MB on a disk of 2 GB/s takes 60 ms."""
+
 STEP = 8 << 20
 """Bytes of room asked for at once where the page does not tell the size: a mere head shall not empty the cache."""
 
@@ -141,6 +145,8 @@ class Arrival:
         self._checked: Landed | None = None
         self._over = False
         self._temp: Temp | None = None
+        self._synced = 0
+        self._syncing: asyncio.Future[None] | None = None
         self._room: Room | None = None
         self._room_bytes = 0
 
@@ -293,6 +299,8 @@ class Arrival:
 
     async def _store_it(self, temp: Temp, landed: Landed) -> None:
         try:
+            if self._syncing is not None:
+                await asyncio.wait([self._syncing])  # what it finds wrong must be known before the file is handed over
             if self._room is None:  # nothing has asked for any: the file is empty
                 self._room = await self._store.reserve(landed.size)
             await self._store.keep(temp, landed, self._room)
@@ -374,6 +382,7 @@ class Arrival:
                 spool.hold(data)
             else:
                 spool.written(len(data))
+                self._sync_behind(spool)
         else:
             self._hash(data)
             spool.hold(data)
@@ -389,6 +398,14 @@ class Arrival:
                 continue
             self._nudge.clear()
             await self._nudge.wait()
+
+    def _sync_behind(self, spool: Spool) -> None:
+        """Has the disk take what is there, in a thread and one at a time."""
+        if not self._keep or self._temp is None or spool.on_disk - self._synced < SYNC:
+            return
+        if self._syncing is None or self._syncing.done():
+            self._synced = spool.on_disk
+            self._syncing = asyncio.get_running_loop().run_in_executor(self._executor, self._temp.sync_so_far)
 
     def _hash(self, data: bytes) -> None:
         self._sha256.update(data)

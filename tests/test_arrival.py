@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pyproxy.arrival import FIRST, HOLD_BACK, STEP, Arrival, Landed, Open, Promi
 from pyproxy.arrivals import Arrivals
 from pyproxy.errors import ContentWrong, RemoteFailed, StoreTrouble
 from pyproxy.storage.blobs import Temp
+from pyproxy.storage.disk import Disk
 from pyproxy.storage.spool import WINDOW
 from tests.fakes.bodies import Part, ScriptedFile, opener
 from tests.fakes.shelves import Shelf, client, read
@@ -608,6 +610,47 @@ async def test_disk__slow__holds_the_end_of_answers_back_for_a_moment_only(
     synced.set()
     await arrivals.close(grace=5)
     assert shelf.kept == {DIGEST: BODY}
+
+
+async def test_run__large_file__is_synced_while_it_comes(
+    shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyproxy.arrival.SYNC", 100_000)
+    sizes: list[int] = []
+    monkeypatch.setattr(Temp, "sync_so_far", lambda temp: sizes.append(temp.size))
+    arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST}))
+    await arrival.run()
+
+    assert shelf.kept == {DIGEST: BODY}
+    assert sizes
+    assert sizes == sorted(sizes)
+    assert all(later - former >= 100_000 for former, later in itertools.pairwise([0, *sizes]))
+
+
+async def test_run__disk_fails_to_take_what_it_had_taken__is_served_and_not_kept(
+    shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyproxy.arrival.SYNC", 100_000)
+    failed = threading.Event()
+
+    def fail(disk: Disk, fd: int, path: Path) -> None:
+        del disk, fd, path
+        failed.set()
+        raise StoreTrouble("cannot fdatasync")
+
+    class Syncing(Shelf):
+        async def keep(self, temp: Temp, landed: Landed, room: object) -> None:
+            assert failed.is_set()
+            await super().keep(temp.handed_over(), landed, room)
+
+    monkeypatch.setattr(Disk, "sync_data", fail)
+    shelf.__class__ = Syncing
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST})))
+
+    assert await client(arrival) == BODY
+    await arrivals.close(grace=5)
+    assert (shelf.kept, list(shelf.tmp.iterdir())) == ({}, [])
 
 
 async def test_store__fails__the_end_of_answers_comes_at_once(shelf: Shelf, pool: ThreadPoolExecutor) -> None:

@@ -57,6 +57,7 @@ class Temp:
         """Bytes written so far."""
         self._disk = disk
         self._broken = False
+        self._unsure: str | None = None  # what the disk said of bytes that it had taken; set by `sync_so_far` alone
         # A discard waits for the write under way: once closed, the descriptor may be another file's.
         self._lock = threading.Lock()
 
@@ -82,6 +83,24 @@ class Temp:
             self._broken = True
             self._disk.sync(self.fd, self.path)
             self._broken = False
+
+    def sync_so_far(self) -> None:
+        """Makes last what is written by now, so that `sync` has less to do. Blocking; writes may go on meanwhile.
+
+        Never raises: where it fails, the temp is of no use, since a second sync would not tell of it.
+        """
+        try:
+            with self._lock:
+                self._usable()
+                own = os.dup(self.fd)
+        except (StoreTrouble, OSError):
+            return  # it is gone, or there is no descriptor left: `sync` has all to do
+        try:
+            self._disk.sync_data(own, self.path)
+        except StoreTrouble as exc:
+            self._unsure = str(exc)
+        finally:
+            os.close(own)
 
     def handed_over(self) -> Temp:
         """The same file as another object; this one no longer owns anything, and its `discard` does nothing.
@@ -119,6 +138,8 @@ class Temp:
     def _usable(self) -> None:
         if self.fd < 0:
             raise StoreTrouble(f"{self._disk.shown(self.path)} has been given away")
+        if self._unsure is not None:
+            raise StoreTrouble(self._unsure)
         if self._broken:
             raise StoreTrouble(f"{self._disk.shown(self.path)} is of no use after an error")
 

@@ -147,6 +147,10 @@ class Disk:
         """
         self._do("fsync", path, os.fsync, fd)
 
+    def sync_data(self, fd: int, path: Path) -> None:
+        """The same, but the file may still grow: another sync makes the rest last, and the file's name."""
+        self._do("fdatasync", path, os.fdatasync, fd)
+
     def truncate(self, fd: int, size: int, path: Path) -> None:
         self._do("truncate", path, os.ftruncate, fd, size)
 

@@ -143,6 +143,38 @@ def test_adopt__whole_temp__stands_under_its_digest_and_nowhere_else(blobs: Blob
     assert list(blobs.walk()) == [DIGEST]
 
 
+def test_temp__synced_so_far_and_written_on__is_whole(tmp_path: Path) -> None:
+    faults = Faults(errno.EIO)
+    temp = blobs_at(tmp_path, faults).temp()
+    temp.write(DATA)
+    temp.sync_so_far()
+    temp.write(DATA)
+    temp.sync()
+    assert temp.path.read_bytes() == DATA * 2
+    assert [what for what in faults.calls if "sync" in what] == ["fdatasync", "fsync"]
+    temp.discard()
+
+
+def test_temp__sync_so_far_failing__is_of_no_use_any_more(tmp_path: Path) -> None:
+    # The kernel has marked the pages clean that it could not write: the fsync at the end would find nothing wrong.
+    faults = Faults(errno.EIO)
+    temp = blobs_at(tmp_path, faults).temp()
+    temp.write(DATA)
+    faults.fail_next()
+    temp.sync_so_far()
+    for use in (lambda: temp.write(DATA), temp.sync, temp.handed_over):
+        with pytest.raises(StoreTrouble, match="cannot fdatasync"):
+            use()
+    temp.discard()
+
+
+def test_temp__discarded__has_nothing_to_sync(blobs: Blobs) -> None:
+    temp = blobs.temp()
+    temp.discard()
+    temp.sync_so_far()
+    assert temp.fd == -1
+
+
 def test_adopt__bytes_and_names__are_synced_in_the_order_that_a_crash_asks_for(tmp_path: Path) -> None:
     faults = Faults(errno.EIO)
     blobs = blobs_at(tmp_path, faults)
