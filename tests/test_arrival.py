@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -622,9 +621,8 @@ async def test_run__large_file__is_synced_while_it_comes(
     await arrival.run()
 
     assert shelf.kept == {DIGEST: BODY}
-    assert sizes
-    assert sizes == sorted(sizes)
-    assert all(later - former >= 100_000 for former, later in itertools.pairwise([0, *sizes]))
+    assert min(sizes) >= 100_000
+    assert len(sizes) <= len(BODY) // 100_000
 
 
 async def test_run__disk_fails_to_take_what_it_had_taken__is_served_and_not_kept(
