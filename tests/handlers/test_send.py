@@ -70,7 +70,7 @@ async def test_clients__one_takes_nothing_and_one_little_by_little__the_first_al
             await client.send(REQUEST)
         assert await idle.receive(1)
 
-        assert await taken(slow, pause=0.03, most=16_384, until=4 * STALL) < len(BODY)
+        assert await taken(slow, pause=0.03, most=16_384, until=3 * STALL) < len(BODY)
         got = 1
         try:
             while piece := await idle.receive():
