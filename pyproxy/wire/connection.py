@@ -1,7 +1,4 @@
-"""One client's connection: drives aiohttp's protocol, has requests answered whole or cut, ends what takes too long.
-
-Of aiohttp's private parts one is read, `_messages`: see `_feed`.
-"""
+"""One client's connection: has requests answered, whole or cut, and ends what takes too long."""
 
 from __future__ import annotations
 
@@ -19,7 +16,8 @@ from pyproxy import logs
 from pyproxy.wire import heads, sockets
 from pyproxy.wire.delivery import Delivery
 from pyproxy.wire.fast_lane import FastLane
-from pyproxy.wire.intake import PATIENCE, Intake, Reading
+from pyproxy.wire.feed import Feed
+from pyproxy.wire.intake import Reading
 from pyproxy.wire.limits import Limits
 from pyproxy.wire.memory import Answer, Memory
 from pyproxy.wire.repeater import Repeater
@@ -46,42 +44,30 @@ class Shared(Protocol):
     def closed(self, connection: Connection) -> None: ...
 
 
-class Connection(web.RequestHandler):
+class Connection(Feed):
     """The protocol of one client.
 
     While it is idle, a whole head that comes alone and whose answer is known by heart gets that answer at once
-    (`_repeat`), and so do the next ones, without this class (`FastLane`); everything else goes to aiohttp.
+    (`_repeat`), and so do the next ones, without this class (`FastLane`); everything else goes to aiohttp (`Feed`).
     """
 
     __slots__ = (
-        "_asked",
-        "_body_full",
         "_client",
-        "_holding",
-        "_intake",
         "_known",
         "_refusing",
         "_repeater",
         "_request",
         "_shared",
         "_socket",
-        "_times",
-        "_wire",
     )
 
     def __init__(self, manager: web.Server, shared: Shared, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         # Any: aiohttp's own options, passed through as its Server does.
-        super().__init__(manager, loop=loop, **options)
+        super().__init__(manager, shared.limits, loop=loop, **options)
         self._shared = shared
-        self._intake = Intake(shared.limits)
-        self._times = Times(loop.time())
         self._known = shared.memory.answers
-        self._asked = b""  # the head that aiohttp got last
         self._request: Request | None = None  # the one that is being answered
         self._refusing = 0  # the status to answer it with, instead of the handler's
-        self._holding = False  # reading is paused, as enough waits behind a request
-        self._body_full = False  # reading is paused by aiohttp, as a body comes faster than its handler reads
-        self._wire: asyncio.Transport | None = None  # kept where aiohttp lets go of its `transport`, to see it closed
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
         self._repeater: Repeater | None = None
         self._client = ""
@@ -164,19 +150,6 @@ class Connection(web.RequestHandler):
         if (answer := self._known.get(data)) is None or not self._repeat(data, answer):
             self.take(data)
 
-    def take(self, data: bytes) -> None:
-        """What has no answer that is known by heart."""
-        if not data:  # aiohttp to itself: go on with what the parser holds of a body
-            self._feed(b"")
-            return
-        times, intake = self._times, self._intake
-        times.heard = self._loop.time()
-        waiting = intake.waiting
-        intake.take(data)
-        self._advance()
-        if not waiting and intake.waiting:
-            times.since = times.heard  # the first byte of a head
-
     def _repeat(self, asked: bytes, answer: Answer) -> bool:
         """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
         repeater, lane, memory, wire = self._repeater, self._shared.lane, self._shared.memory, self._wire
@@ -226,52 +199,6 @@ class Connection(web.RequestHandler):
         if part is not None and part.length == response.content_length:
             return Answer(head, b"", standing, part)
         return Answer.of(head, given, standing) if isinstance(given, bytes) else None
-
-    def _advance(self) -> None:
-        """Gives aiohttp what it may have of the bytes that came."""
-        intake = self._intake
-        while (piece := intake.piece(busy=self._busy)) is not None:
-            self._feed(piece)
-        if intake.fault:
-            self._refuse(intake.fault)
-        self._hold(hold=intake.waiting > PATIENCE)
-
-    def _feed(self, data: bytes) -> None:
-        if self._intake.reading is Reading.BEGUN:
-            self._asked = data
-        try:
-            super().data_received(data)
-        except Exception:  # noqa: BLE001 - the loop would close the connection without a word
-            _log.exception("aiohttp's parser stumbled")
-            if self._intake.reading is Reading.BEGUN:
-                self._refuse(400)
-            else:
-                self._break_off(400)
-            return
-        # The parser's errors are put where requests are. Nothing else can be there while a body is coming, and aiohttp
-        # would not look before the handler has ended, which waits for the body.
-        if status := self._intake.fault_of_body(parser_failed=bool(self._messages)):
-            self._break_off(status)
-
-    def _hold(self, *, hold: bool) -> None:
-        if hold is self._holding or self._wire is None:
-            return
-        self._holding = hold
-        if hold:
-            self._wire.pause_reading()
-        elif not self._body_full:
-            self._wire.resume_reading()
-
-    def pause_reading(self) -> None:
-        self._body_full = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
-        self._body_full = False
-        self._times.heard = self._loop.time()
-        super().resume_reading(resume_parser)
-        if self._holding and self._wire is not None:
-            self._wire.pause_reading()
 
     # --- from a head to its answer -----------------------------------------------------------------------------------
 
