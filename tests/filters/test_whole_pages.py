@@ -23,7 +23,7 @@ from tests.filters.reference import POLICIES, Made, expected, made_of, pages
 ALPHA = as_project("alpha")
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(pages(), POLICIES)
 def test_page__judged_at_once__is_judged_as_rule_by_rule_and_file_by_file(
     page: list[Made], keys: dict[str, Any]
