@@ -13,15 +13,16 @@ from pathlib import Path
 class Descriptor:
     """An open file, closed when nobody has it any more."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("_close", "fd")
 
-    def __init__(self, fd: int) -> None:
-        """Takes the descriptor over."""
+    def __init__(self, fd: int, close: Callable[[int], None] = os.close) -> None:
+        """Takes the descriptor over. `close`: for a file that may be gone by then, as freeing a large one is slow."""
         self.fd = fd
+        self._close = close
 
     def __del__(self) -> None:
         # Those who send from it end at any time and in any order; the last of them cannot know that it is.
-        os.close(self.fd)
+        self._close(self.fd)
 
 
 @dataclass(frozen=True, slots=True)

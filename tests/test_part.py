@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy.part import Part, Spool
+from pyproxy.part import Descriptor, Part, Spool
 
 BODY = bytes(range(256)) * 1000
 
@@ -68,6 +68,16 @@ async def test_file__where_no_thread_is_to_be_had__is_not_made(tmp_path: Path) -
     with ThreadPoolExecutor(1) as pool:
         pass  # shut down: a system without threads to give is told of in the same way
     assert laid_by(Spool(tmp_path, pool)) == []
+
+
+def test_descriptor__that_takes_long_to_close__is_closed_as_it_was_told_to() -> None:
+    closed: list[int] = []
+    part = Part(Descriptor(77, closed.append), 0, 1)
+    other = Part(part.file, 1, 1)
+    del part
+    assert closed == []
+    del other
+    assert closed == [77]
 
 
 async def test_file__made_by_a_pool__is_told_of_on_the_loop(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pyproxy.handlers.ranges import ByteRange, multipart
 from pyproxy.handlers.send import BROKEN, CLIENT_GONE, Outlet, cut
 from pyproxy.model import Sha256
 from pyproxy.part import Descriptor, Part
+from pyproxy.storage.blobs import close
 
 SMALL = 64 * 1024
 """Bytes up to which a body is read and written with its head: one call to the kernel instead of four."""
@@ -104,4 +105,4 @@ def _hold(exchange: Exchange, fd: int, part: ByteRange) -> None:
     """Keeps the file open for those who ask for the same in the next second. Without a descriptor left nobody can."""
     if exchange.repeats is not None:
         with contextlib.suppress(OSError):
-            exchange.part = Part(Descriptor(os.dup(fd)), part.start, part.length)
+            exchange.part = Part(Descriptor(os.dup(fd), close), part.start, part.length)

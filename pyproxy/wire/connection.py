@@ -85,6 +85,11 @@ class Connection(Feed):
         return self._request is not None or self._delivery is not None
 
     @property
+    def delivers(self) -> bool:
+        """An answer that is known by heart is on its way."""
+        return self._delivery is not None
+
+    @property
     def _delivery(self) -> Delivery | None:
         return None if self._repeater is None else self._repeater.delivery
 

@@ -86,6 +86,11 @@ class _Server(web.Server):
             read_bufsize=READ_AHEAD,
         )
 
+    @property
+    def in_flight(self) -> int:
+        """Requests whose handler runs, or whose answer is on its way past their handlers."""
+        return len(self.tasks) + sum(connection.delivers for connection in self.open)
+
     def opened(self, connection: Connection) -> None:
         self.open.add(connection)
 
@@ -187,7 +192,7 @@ class Listener:
     @property
     def requests_in_flight(self) -> int:
         """Requests whose handler runs or whose answer is being sent."""
-        return 0 if self._server is None else len(self._server.tasks)
+        return 0 if self._server is None else self._server.in_flight
 
     async def drain(self, grace: float) -> None:
         """Stops: nobody new, idle connections closed, requests in flight answered for at most `grace` seconds.
@@ -204,8 +209,8 @@ class Listener:
         for connection in list(server.open):
             connection.retire()
         if not await _emptied(server, grace):
-            if server.tasks:
-                logs.event(_log, logging.WARNING, "out of time to stop: cut off", requests=len(server.tasks))
+            if server.in_flight:
+                logs.event(_log, logging.WARNING, "out of time to stop: cut off", requests=server.in_flight)
             for connection in list(server.open):
                 connection.cut()
             await _emptied(server, _LAST_WAIT)

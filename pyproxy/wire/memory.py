@@ -109,6 +109,7 @@ class Answer:
         """Becomes the other, which has the same body and so needs no file of its own."""
         self.head, self.standing = other.head, other.standing
         self.until, self.due, self.size, self.turn = other.until, other.due, other.size, 0
+        self.laid = self.part is not None  # what there was no room for a second ago is tried again
 
 
 class Memory:

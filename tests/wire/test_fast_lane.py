@@ -93,7 +93,7 @@ async def test_client__that_says_its_last_amid_a_large_answer__gets_all_of_it() 
     async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
         first = await client.ask(get("/page"))
         await client.send(get("/page"))
-        await until(lambda: connections(listener)[0]._delivery is not None)
+        await until(lambda: connections(listener)[0].delivers)
         client.half_close()
         assert await client.answer() == first
         assert await client.ends()
@@ -285,7 +285,7 @@ async def test_client__that_is_gone_and_cannot_be_counted__does_not_hold_its_pla
         async with connected(listener.address, receive_buffer=4096) as client:
             await client.ask(get("/page"))
             await client.send(get("/page"))
-            await until(lambda: connections(listener)[0]._delivery is not None)
+            await until(lambda: connections(listener)[0].delivers)
             monkeypatch.setattr(world.given[0], "repeated", never)
             asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # what its callbacks raise
         await until(lambda: listener.open_connections == 0)

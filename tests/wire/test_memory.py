@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from pyproxy.part import Spool
+from pyproxy.part import Part, Spool
 from pyproxy.wire.memory import LARGE, Answer, Memory
 from tests.daemon import noise
 from tests.fakes.raw_client import connected
@@ -152,7 +153,7 @@ async def test_large_answer__while_it_is_sent__others_are_answered_and_what_foll
         first = await client.ask(get("/page"))
         await client.send(get("/page"))
         (connection,) = connections(listener)
-        await until(lambda: connection._delivery is not None)
+        await until(lambda: connection.delivers)
         await client.send(get("/page") + get("/b"))
         assert not connection.idle
         async with connected(listener.address) as other:
@@ -167,7 +168,7 @@ async def test_large_answer__to_a_client_that_goes__is_counted_as_far_as_it_came
         async with connected(listener.address, receive_buffer=4096) as client:
             await client.ask(get("/page"))
             await client.send(get("/page"))
-            await until(lambda: connections(listener)[0]._delivery is not None)
+            await until(lambda: connections(listener)[0].delivers)
         await until(lambda: listener.open_connections == 0)
     (missing,) = world.given[0].missing
     assert 0 < missing < len(LARGE_BODY) * 4
@@ -191,11 +192,27 @@ async def test_large_answer__under_way_when_draining_begins__is_sent_to_its_end(
     async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
         first = await client.ask(get("/page"))
         await client.send(get("/page"))
-        await until(lambda: connections(listener)[0]._delivery is not None)
+        await until(lambda: connections(listener)[0].delivers)
         draining = asyncio.create_task(listener.drain(10))
         assert await client.answer() == first
         assert await client.ends()
         await draining
+
+
+async def test_large_answer__under_way_when_time_to_stop_is_over__is_cut_and_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(body=LARGE_BODY * 4)
+    async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
+        await client.ask(get("/page"))
+        await client.send(get("/page"))
+        await until(lambda: connections(listener)[0].delivers)
+        assert listener.requests_in_flight == 1
+        await listener.drain(0)
+        with pytest.raises(ConnectionError):
+            await client.rest()
+    (record,) = [record for record in caplog.records if record.message == "out of time to stop: cut off"]
+    assert record.__dict__["fields"] == {"requests": 1}
 
 
 async def test_large_answer__whose_file_is_shorter_by_now__is_cut() -> None:
@@ -261,6 +278,33 @@ def test_memory__full__keeps_what_it_has_and_counts_it() -> None:
     assert memory.bytes == 1 + 4 + 1024
     memory.clear()
     assert (memory.answers, memory.bytes) == ({}, 0)
+
+
+class Full(Spool):
+    """A place for files that has no room at first."""
+
+    full = True
+    asked = 0
+
+    def lay(self, body: bytes, done: Callable[[Part], None]) -> None:
+        self.asked += 1
+        if not self.full:
+            super().lay(body, done)
+
+
+def test_memory__whose_answer_got_no_file__asks_again_when_it_is_made_anew() -> None:
+    spool = Full()
+    memory = Memory(spool)
+    memory.put(b"asked", Answer.of(b"head", bytes(LARGE + 1), Resting()))
+
+    def stands() -> bool:
+        memory.begin_turn()
+        return memory.stands(b"asked", memory.answers[b"asked"], 1.0)
+
+    assert [stands(), stands(), spool.asked] == [False, False, 1]
+    spool.full = False
+    memory.put(b"asked", Answer.of(b"head", bytes(LARGE + 1), Resting()))
+    assert [stands(), stands(), spool.asked] == [True, True, 2]
 
 
 def test_memory__holds_no_more_files_open_than_it_may() -> None:
