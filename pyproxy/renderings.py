@@ -83,7 +83,7 @@ class Renderings:
         if found is None or found.page is not page:
             found = await self._once(
                 (look, id(page), "identity"),
-                lambda: _render(look, page, provenance),
+                lambda: _render(look, page, provenance, coding),  # both in one go: it may take a hop to a thread
                 large=len(page.files) >= OFF_LOOP or _bulk(page) >= LARGE,
             )
             self._put(look, found)
@@ -93,10 +93,10 @@ class Renderings:
             identity = found.identity
             body = await self._once(
                 (look, found.digest, coding),
-                lambda: compress(identity, coding),
+                lambda: _compressed(identity, coding),
                 large=len(page.files) >= OFF_LOOP or len(identity) >= LARGE,
             )
-            found.coded[coding] = body if len(body) < len(identity) else b""
+            found.coded[coding] = body
             self._put(look, found)
         if coding != "identity" and not found.coded[coding]:
             coding = "identity"
@@ -144,7 +144,16 @@ def _bulk(page: ProjectPage) -> int:
     return files + sum(map(len, others))
 
 
-def _render(look: Look, page: ProjectPage, provenance: Callable[[File], str | None] | None) -> Rendering:
+def _render(
+    look: Look, page: ProjectPage, provenance: Callable[[File], str | None] | None, coding: Coding
+) -> Rendering:
     body = render_page(page, look.kind, files=look.files, provenance=provenance)
     digest = hashlib.sha256(look.kind.content_type.encode() + b"\n" + body).hexdigest()[:40]
-    return Rendering(page, body, digest)
+    coded: dict[Coding, bytes] = {} if coding == "identity" else {coding: _compressed(body, coding)}
+    return Rendering(page, body, digest, coded)
+
+
+def _compressed(body: bytes, coding: Coding) -> bytes:
+    """Empty where the coding gains nothing."""
+    coded = compress(body, coding)
+    return coded if len(coded) < len(body) else b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -49,7 +49,9 @@ async def test_get__page_at_the_address_of_one_that_is_gone__has_its_own_bytes(
 
     monkeypatch.setattr(module, "compress", slow)
     kept = Renderings(executor)
-    asking = asyncio.create_task(kept.get(LOOK, page("1"), "gzip", None))
+    first = page("1")
+    await kept.get(LOOK, first, "identity", None)
+    asking = asyncio.create_task(kept.get(LOOK, first, "gzip", None))
     await asyncio.to_thread(begun.wait, 10)
     asking.cancel()
     await asyncio.wait([asking])
@@ -61,6 +63,28 @@ async def test_get__page_at_the_address_of_one_that_is_gone__has_its_own_bytes(
     assert gzip.decompress(kept.body(found, "gzip")) == found.identity
     assert b"alpha-2." in found.identity
     await kept.close()
+
+
+async def test_get__coded__is_made_in_the_hop_that_renders(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    for name in ("render_page", "compress"):
+        real = getattr(module, name)
+
+        def noted(*args: object, real: Callable[..., bytes] = real, **named: object) -> bytes:
+            threads.append(threading.current_thread())
+            return real(*args, **named)
+
+        monkeypatch.setattr(module, name, noted)
+    kept = Renderings(executor)
+    found, coding = await kept.get(LOOK, page("1"), "gzip", None)
+    assert gzip.decompress(kept.body(found, coding)) == found.identity
+    assert threading.main_thread() not in threads
+    assert len(threads) == 2
+    again, coding = await kept.get(LOOK, found.page, "zstd", None)
+    assert again is found
+    assert len(threads) == 3
 
 
 async def test_get__few_files_and_many_bytes__are_rendered_in_a_thread(

@@ -249,18 +249,20 @@ class CachedIndex:
     # ------------------------------------------------------------------ asking the remote
 
     def _fetching(self, project: ProjectName, copy: Copy[Held] | None) -> Ask[Held]:
-        return partial(self._fetch, project, -math.inf if copy is None else copy.fetched_at)
+        return partial(self._fetch, project, copy)
 
-    async def _fetch(self, project: ProjectName, since: float, deadline: float) -> Fetched[Held]:
-        """One worker asks, the others wait for what it stores. `since`: when what is known was fetched."""
+    async def _fetch(self, project: ProjectName, copy: Copy[Held] | None, deadline: float) -> Fetched[Held]:
+        """One worker asks, the others wait for what it stores. `copy`: what was known when this was begun."""
         try:
             turn = await self._turns.take(f"page {self.name} {self._origin} {project}", until=deadline)
         except TimeoutError:
             raise RemoteFailed(self.name, "another worker waits for its answer") from None
         try:
-            held = await self._held(project)
-            if held is not None and held.head.fetched_at > since:
-                return Fetched(Copy(held, held.head.fetched_at), "miss")
+            held = None if copy is None else copy.value
+            if self._changes.shared:  # else all that is asked for comes through here, once at a time
+                held = await self._held(project)
+                if held is not None and held.head.fetched_at > (-math.inf if copy is None else copy.fetched_at):
+                    return Fetched(Copy(held, held.head.fetched_at), "miss")
             return await self._asked(project, held, deadline)
         finally:
             # Not before it is stored: who has the next turn looks there.
