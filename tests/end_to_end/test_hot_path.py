@@ -31,7 +31,8 @@ from tests.daemon import (
 )
 from tests.fakes.raw_upstream import RawUpstream
 from tests.hot_path import with_hot_path_off
-from tests.uploading import local, upload
+from tests.process.daemons import pyproxy
+from tests.uploading import READ, basic, local, upload
 
 COUNTED = ("distribution", "kind", "result")
 PAGE = "/pypi/main/simple/alpha/"
@@ -135,6 +136,40 @@ async def test_reload__holds_from_the_next_request(up: RawUpstream, tmp_path: Pa
         await repeated(served, PAGE, Accept=JSON)
         await served.daemon.apply(configured(tmp_path, HOT + local(up, private="[alpha]")))
         assert (await served.ask(PAGE, Accept=JSON)).status == 404
+
+
+async def test_guard__of_a_reload__is_asked_before_the_next_answer(up: RawUpstream, tmp_path: Path) -> None:
+    project(up)
+    guarded = HOT + local(up, content_guard="staff")
+    async with serving(tmp_path, HOT + local(up)) as served:
+        link = await served.link()
+        await repeated(served, PAGE, Accept=JSON)
+        await repeated(served, link)
+        await served.daemon.apply(configured(tmp_path, guarded))
+        assert [(await served.ask(path)).status for path in (PAGE, link)] == [401, 401]
+        known = {"Authorization": basic(READ)}
+        assert [(await repeated(served, path, **known)).status for path in (PAGE, link)] == [200, 200]
+        await served.daemon.apply(configured(tmp_path, guarded.replace("read: [r]", "read: [u]")))
+        assert [(await served.ask(path, **known)).status for path in (PAGE, link)] == [403, 403]
+
+
+async def test_file__yanked_and_removed_beside_the_daemon__is_so_from_the_next_request(tmp_path: Path) -> None:
+    name = "alpha-1.0-py3-none-any.whl"
+    async with serving(tmp_path, HOT + local(None)) as served:
+        await upload(served, name, a_wheel("alpha", "1.0"))
+        link = await served.link()
+        for command, yanked, status in (("yank", [True], 200), ("remove", [], 404)):
+            config, data = tmp_path / "pyproxy.yaml", tmp_path / "data"
+            changing = asyncio.create_task(
+                pyproxy("repo", command, "team", "alpha==1.0", "--config", config, "--data", data)
+            )
+            while not changing.done():  # until then, both are known by heart
+                await served.ask(PAGE, Accept=JSON)
+                await served.ask(link)
+            assert (await changing).code == 0
+            files = (await served.ask(PAGE, Accept=JSON)).json()["files"] if yanked else []
+            assert [file["yanked"] for file in files] == yanked
+            assert (await served.ask(link)).status == status
 
 
 async def test_access_lines_and_metrics__count_what_is_repeated(up: RawUpstream, tmp_path: Path) -> None:
