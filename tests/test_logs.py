@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -200,6 +201,34 @@ def test_access__hostile_path__stays_one_line(to_file: Begin) -> None:
     ask("/\r\n2026 info access client=1.2.3.4\x1b[2J \u202e")
     (line,) = lines()
     assert r'path="/\r\n2026 info access client=1.2.3.4\x1b[2J \u202e"' in line
+
+
+CLIENTS = (("127.0.0.1", 0.0123456789), ("2001:db8::1", 0.0), ("unix", 7e-7), ("127.0.0.1", 61.5))
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    ("path", "distribution"),
+    [
+        ("/simple/x/?token=abc", "main"),
+        ("/192.0.2.1/1970-01-01T00:00:00.000Z/0.123456/1e+16", "main"),
+        ("/x", "v0.123456-192.0.2.1"),
+        ("/x", "1e16"),
+        ('/\r\n"=\\\u202e', "-"),
+    ],
+)
+def test_access__repeated__has_the_lines_of_requests_one_by_one(
+    to_file: Begin, log_format: logs.Format, path: str, distribution: str
+) -> None:
+    def access() -> logs.Access:
+        return logs.Access("GET", path, status=200, nbytes=5, distribution=distribution, kind="simple", result="hit")
+
+    lines = to_file(log_format)
+    for client in CLIENTS:
+        access().tell((client,))
+    access().tell(CLIENTS)
+    told = [re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]{12}Z", "THEN", line, count=1) for line in lines()]
+    assert told[: len(CLIENTS)] == told[len(CLIENTS) :]
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])

@@ -27,7 +27,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",",
 _LATIN1 = 0xFF
 _RESERVED = ("time", "level", "logger", "message")
 _CLIENT = "192.0.2.1"  # of the addresses that RFC 5737 sets apart: nobody has it
-_SECONDS = 0.123456
+_SECONDS = 1e16  # written with a plus, which no name of a distribution has
 
 
 class Line(NamedTuple):
@@ -88,7 +88,7 @@ class Template:
         shown = render(line(0.0, _CLIENT, _SECONDS))
         start, _, rest = shown.partition(_instant(0.0))
         between, _, rest = rest.partition(_CLIENT)
-        # From its end: a path may have this number in it, and what stands behind the seconds may not.
+        # From its end: a path may have this number in it, and what stands behind the seconds has not.
         before, _, end = rest.rpartition(str(_SECONDS))
         self._parts = (start, between, before, end)
 
