@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -110,3 +111,18 @@ async def test_capacity__counts_the_pages_that_renderings_hold(executor: ThreadP
     for base in "abcdef":
         await kept.get(Look(base, ALPHA, Kind.JSON, "../../files/"), page("1", files), "identity", None)
     assert len(kept._kept) == 2
+
+
+async def test_capacity__what_goes__is_taken_apart_after_the_answer(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATER", 0.0)
+    kept = Renderings(executor, capacity=1)
+    first = page("1", 2)
+    await kept.get(Look("a", ALPHA, Kind.JSON, "../../files/"), first, "identity", None)
+    held = sys.getrefcount(first)
+    await kept.get(LOOK, page("2", 2), "identity", None)
+    assert len(kept._kept) == 1
+    assert sys.getrefcount(first) == held
+    await asyncio.sleep(0.01)
+    assert sys.getrefcount(first) == held - 1
