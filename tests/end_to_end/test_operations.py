@@ -295,6 +295,7 @@ async def test_reload__changed_remote__is_another_with_what_was_stored(up: RawUp
     project(up)
     async with serving(tmp_path, one_remote(up)) as served:
         first = await served.page()
+        await served.settled()  # a page is written down once its answer is out
         before = served.daemon.current.site.sources["up"]
         await apply(served, tmp_path, one_remote(up, ttl="1h"))
         assert served.daemon.current.site.sources["up"] is not before
