@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -16,6 +18,9 @@ from pyproxy.cli.asked import Asked, command, say, warn
 from pyproxy.cli.root import cli
 from pyproxy.config import describe
 from pyproxy.machine_index import MachineIndex, machine_index
+
+OPEN_FILES: Final = 150_000
+"""Enough for all connections that a process takes."""
 
 YOUNG: Final = 10_000
 """Objects between two looks for garbage: few things here are cyclic, and a page of many files makes as many at once. At
@@ -29,6 +34,7 @@ the usual 700 it takes a tenth of the time that requests for cold pages do."""
 def serve(asked: Asked) -> None:
     """Run the daemon in the foreground; one line tells the index URL when it is ready."""
     poked = reload.early()
+    _allow_open_files()
     gc.disable()  # what is imported stays: to look through it again and again takes a twentieth of a start
     alone = asked.path is None and asked.flags.workers is None
     config = asked.loaded(_asked_beside if alone else machine_index)
@@ -51,6 +57,15 @@ def serve(asked: Asked) -> None:
     from pyproxy import app  # heavy: aiohttp and the daemon; other commands, and a supervisor, do without
 
     asyncio.run(app.serve(config, load=asked.load, ready=ready, early=poked))
+
+
+def _allow_open_files() -> None:
+    """As many as the system has for us: a client takes one or two, and a shell's 1,024 are meant for other programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # forbidden after all: connections are counted by what there is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _asked_beside() -> MachineIndex:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import stat
@@ -221,6 +222,14 @@ async def test_serve__folder_cannot_be_written__ends_with_one_line(tmp_path: Pat
     assert (done.code, done.out) == (1, "")
     [line] = done.err.splitlines()
     assert line.startswith("pyproxy: ")
+
+
+async def test_open_files__fewer_than_the_system_allows__are_as_many_as_it_does(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = one_remote("http://127.0.0.1:9/simple/")
+    async with daemon(tmp_path, text, before="ulimit -S -n 200") as served:
+        allowed, _ = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
+        assert allowed >= min(hard, 10_000)
 
 
 # ---------------------------------------------------------------------- for machines
