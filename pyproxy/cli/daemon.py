@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import Final
 
 import click
 
-from pyproxy import reload
+from pyproxy import garbage, reload
 from pyproxy.auth import new_token
 from pyproxy.cli.asked import Asked, command, say, warn
 from pyproxy.cli.root import cli
@@ -21,10 +20,6 @@ from pyproxy.machine_index import MachineIndex, machine_index
 
 OPEN_FILES: Final = 150_000
 """Enough for all connections that a process takes."""
-
-YOUNG: Final = 10_000
-"""Objects between two looks for garbage: few things here are cyclic, and a page of many files makes as many at once. At
-the usual 700 it takes a tenth of the time that requests for cold pages do."""
 
 
 @cli.command()
@@ -35,15 +30,13 @@ def serve(asked: Asked) -> None:
     """Run the daemon in the foreground; one line tells the index URL when it is ready."""
     poked = reload.early()
     _allow_open_files()
-    gc.disable()  # what is imported stays: to look through it again and again takes a twentieth of a start
+    garbage.wait()
     alone = asked.path is None and asked.flags.workers is None
     config = asked.loaded(_asked_beside if alone else machine_index)
     warn(config)
 
     def ready(url: str) -> None:
-        gc.freeze()
-        gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-        gc.enable()
+        garbage.collect()
         click.echo(f"pyproxy serves {url}")
 
     if config.server.workers > 1:

@@ -2,6 +2,10 @@
 
 import sys
 
-from pyproxy.workers.process import main
+from pyproxy import garbage
+
+garbage.wait()  # before all that is imported now
+
+from pyproxy.workers.process import main  # noqa: E402
 
 sys.exit(main(sys.argv[1:]))

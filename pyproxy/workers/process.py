@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from pyproxy import garbage
 from pyproxy.app import Daemon, Place, drained, running, stopped
 from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.fellows import Board, fellows
@@ -176,6 +177,7 @@ async def _serve(hello: messages.Hello, channel: Channel) -> int:
         loop.add_signal_handler(signal.SIGTERM, worker.stop.set)
         tasks = [asyncio.create_task(task) for task in (worker.listen(), worker.beat(), worker.report())]
         stack.push_async_callback(_ended, tasks)
+        garbage.collect()
         channel.send(messages.Ready(daemon.url))
         deaf = await stopped(worker.stop, daemon.listener)
         await drained(daemon, worker.now)
