@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pyproxy.errors import FileUnknown, RemoteFailed
 from pyproxy.upstream import retry
@@ -31,6 +31,10 @@ class Question:
     deadline: float
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+HURRY: Final = 1.0
+"""Seconds before the deadline in which an attempt that runs out of time says nothing of its remote."""
 
 
 class Asking:
@@ -80,10 +84,12 @@ class Asking:
         attempt = 0
         before: Trouble | None = None
         while True:
+            began = loop.time()
             try:
                 return await self._attempt(ask, judge, keep_open=keep_open)
             except Trouble as trouble:
-                if trouble.ours and before is not None:
+                hurried = trouble.ours or (trouble.timeout and ask.deadline - began < HURRY)
+                if hurried and before is not None:
                     # There was no time left for this one: the attempt before tells what is wrong.
                     raise before from None
                 before = trouble

@@ -247,6 +247,18 @@ async def test_retry__ends_at_the_deadline(up: RawUpstream, remotes: Remotes) ->
     assert now() - began < 3  # a thousand retries take minutes
 
 
+async def test_retry__that_is_cut_short_by_the_deadline__leaves_what_was_wrong_before(
+    up: RawUpstream, remotes: Remotes
+) -> None:
+    up.script(PATH, Status(500))
+    up.script(PATH, Hang())
+
+    with pytest.raises(RemoteFailed, match="answered 500"):
+        await remotes(retries=3).page(A, NONE, deadline=now() + 0.4)
+
+    assert up.count() == 2
+
+
 async def test_retry_after__small__is_waited_for(up: RawUpstream, remotes: Remotes, soon: Soon) -> None:
     up.serve(PATH, PAGE)
     up.script(PATH, Status(503, headers={"Retry-After": "1"}))
