@@ -27,6 +27,9 @@ from pyproxy.wire.times import Act, Times
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Answers a request. Cancelled when the client goes away, so work that others share is shielded by its owner."""
 
+_NO_ADDRESS = "unix"
+"""What clients of a Unix socket are called."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -135,7 +138,7 @@ class Connection(Feed):
         self._wire = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
         super().connection_made(transport)
-        self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else "unix"
+        self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else _NO_ADDRESS
         self._repeater = Repeater(self, self._wire)
         self._shared.opened(self)
 
@@ -387,7 +390,7 @@ class Connection(Feed):
             # Also what a handler sends past the transport is seen, as it is the kernel that is asked.
             given = 0 if self._request is None else self._request.writer.output_size
             given += 0 if self._delivery is None else self._delivery.given
-            count, there = sockets.taken(self._socket, given - here)
+            count, there = sockets.taken(self._socket, given - here, tcp=self._client != _NO_ADDRESS)
             taken = count if here or there else None
         if self._times.stalls(now, taken, self._shared.limits.send_stall):
             logs.event(_log, logging.INFO, "cut: the client does not read", client=self.client)

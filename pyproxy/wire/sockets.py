@@ -12,7 +12,7 @@ _BYTES_ACKED = struct.Struct("@Q")
 _BYTES_ACKED_AT = 120  # in struct tcp_info (linux/tcp.h); the kernel has had the field since 4.1
 
 
-def taken(sock: socket.socket, handed: int) -> tuple[int, int]:
+def taken(sock: socket.socket, handed: int, *, tcp: bool) -> tuple[int, int]:
     """How many bytes the peer has taken, on a scale of its own, and how many wait for it in the kernel.
 
     TCP itself counts what is taken, whoever writes to the socket and through which descriptor; elsewhere it is what the
@@ -23,7 +23,7 @@ def taken(sock: socket.socket, handed: int) -> tuple[int, int]:
     if fd < 0:
         return 0, 0
     waiting = _waiting(fd)
-    if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+    if tcp and sys.platform == "linux":
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_AT + _BYTES_ACKED.size)
         if len(info) == _BYTES_ACKED_AT + _BYTES_ACKED.size:
             return int(_BYTES_ACKED.unpack_from(info, _BYTES_ACKED_AT)[0]), waiting
