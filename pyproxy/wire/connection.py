@@ -25,7 +25,7 @@ from pyproxy.wire.request import Request, Writer
 from pyproxy.wire.times import Act, Times
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""Answers a request. Cancelled when the client goes away, so work that others share is shielded by its owner."""
+"""Answers a request. Cancelled when its client is found gone, so work that others share is shielded by its owner."""
 
 _NO_ADDRESS = "unix"
 """What clients of a Unix socket are called."""
@@ -56,6 +56,7 @@ class Connection(Feed):
 
     __slots__ = (
         "_client",
+        "_ended",
         "_known",
         "_refusing",
         "_repeater",
@@ -71,6 +72,7 @@ class Connection(Feed):
         self._known = shared.memory.answers
         self._request: Request | None = None  # the one that is being answered
         self._refusing = 0  # the status to answer it with, instead of the handler's
+        self._ended = False  # the client has shut down its side, and says nothing more
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
         self._repeater: Repeater | None = None
         self._client = ""
@@ -158,6 +160,18 @@ class Connection(Feed):
         if (answer := self._known.get(data)) is None or not self._repeat(data, answer):
             self.take(data)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's never keeps the connection, asyncio's may
+        """The client has shut down its side. Whether it still gets answers: to all that it has asked whole.
+
+        One that is gone for good looks the same until it is written to.
+        """
+        self._ended = True
+        return self._awaits_answer and not self._intake.owes_body
+
+    @property
+    def _awaits_answer(self) -> bool:
+        return self._busy or self._intake.reading is Reading.BEGUN
+
     def _repeat(self, asked: bytes, answer: Answer) -> bool:
         """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
         repeater, lane, memory, wire = self._repeater, self._shared.lane, self._shared.memory, self._wire
@@ -219,6 +233,8 @@ class Connection(Feed):
         self._refusing = self._intake.begin(message, body)
         self._request = Request(message, body, self, Writer(self, self._loop), task, self._loop)
         self._advance()
+        if self._ended and self._intake.owes_body:
+            self._hang_up()  # the rest of the body will not come
         return self._request
 
     def speaks(self) -> None:
@@ -294,6 +310,8 @@ class Connection(Feed):
             self._hang_up()
         else:
             self._advance()
+            if self._ended and not self._awaits_answer:
+                self._hang_up()
 
     def handle_error(
         self,

@@ -457,6 +457,38 @@ async def test_client__goes_away__its_handler_is_cancelled() -> None:
         await until(lambda: listener.open_connections == 0 and listener.requests_in_flight == 0)
 
 
+async def test_client__shuts_down_its_side__is_answered_all_that_it_asked_whole_and_then_closed() -> None:
+    gate = Gate()
+    async with serving(gate) as listener, connected(listener.address) as client:
+        await client.send(get("/a") + post(b"body", path="/b") + get("/c")[:-2])
+        await gate.arrived()
+        client.half_close()
+        gate.open.set()
+        assert [(await client.answer()).body for _ in range(2)] == [b"/a", b"/b"]
+        assert await client.ends()
+
+
+async def test_client__shuts_down_its_side_with_its_last_byte__is_answered() -> None:
+    async with serving(echo) as listener:
+        for request in (get(), get("/", "Connection: close"), post(b"body"), post(bytes(200_000))):
+            async with connected(listener.address) as client:
+                await client.send(request)
+                client.half_close()
+                assert (await client.answer()).status == 200
+                assert await client.ends()
+
+
+async def test_client__shuts_down_its_side_amid_a_request__is_closed_at_once() -> None:
+    gate = Gate()
+    async with serving(gate, header_timeout=60, body_idle=60) as listener:
+        for request in (b"", get()[:-1], post(b"body")[:-1]):
+            async with connected(listener.address) as client:
+                await client.send(request)
+                client.half_close()
+                assert await client.ends()
+        await until(lambda: listener.open_connections == 0 and listener.requests_in_flight == 0)
+
+
 async def test_client__goes_away_while_it_sends_a_body__the_handler_ends() -> None:
     started, ended = asyncio.Event(), asyncio.Event()
 
