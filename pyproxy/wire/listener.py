@@ -1,10 +1,9 @@
-"""One listening socket and its connections: accepts up to a cap, keeps their times, drains them at the end."""
+"""One listening socket and its connections: how many there may be, their times, and draining them at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import select
 import socket
@@ -22,6 +21,7 @@ from pyproxy import binding, logs
 from pyproxy.binding import Where
 from pyproxy.part import Spool
 from pyproxy.wire.connection import Connection, Handler
+from pyproxy.wire.entrance import Entrance
 from pyproxy.wire.fast_lane import opened
 from pyproxy.wire.limits import Limits, connection_cap, files_known
 from pyproxy.wire.memory import Memory
@@ -33,18 +33,9 @@ BACKLOG = 4096
 READ_AHEAD = 64 * 1024
 """Bytes of a body that aiohttp takes ahead of its handler; it holds twice as much before it stops reading."""
 
-_BATCH = 64  # connections accepted between two looks at the rest of the world
-_COURTESY = 0.001  # seconds for processes with fewer connections to take one, before this one does
-_PAUSE = 0.2  # seconds before trying again to accept when the process is out of descriptors or memory
 _YIELD = 16  # one in so many idle connections is closed, each sweep, while others wait for a place
 _LAST_WAIT = 5.0  # seconds for connections that were cut to be gone, and for their handlers to end
 _FOR_EVER = 10 * 365 * 86_400.0
-
-# The connection was gone before it was accepted, or brought a network error of its own along (accept(2), Linux).
-_ITS_OWN_FAULT = {
-    errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
-    errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM, errno.EINTR,
-}  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +59,7 @@ class _Server(web.Server):
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.changed = asyncio.Event()  # set whenever a connection has closed
+        self.entrance: Entrance | None = None
 
     def __call__(self) -> Connection:
         return Connection(
@@ -97,6 +89,8 @@ class _Server(web.Server):
     def closed(self, connection: Connection) -> None:
         self.open.discard(connection)
         self.changed.set()
+        if self.entrance is not None:
+            self.entrance.look()
 
 
 def _serve(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
@@ -141,9 +135,8 @@ class Listener:
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
         self._file: binding.UnixFile | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._entrance: Entrance | None = None
         self._sweeping: asyncio.Task[None] | None = None
-        self._breathless = False  # accepting fails, and that was logged
 
     async def start(self) -> None:
         """Binds and listens. Raises OSError where the place is taken or not ours to take."""
@@ -156,10 +149,19 @@ class Listener:
             self._socket = await binding.bind_tcp(*self._where)
         self._socket.settimeout(0)
         self._socket.listen(BACKLOG)
-        self._server = _Server(self._handler, self._limits, self._spool, loop)
-        self._accepting = loop.create_task(self._accept(self._socket, self._server), name="accept")
-        self._accepting.add_done_callback(self._ended)
-        self._sweeping = loop.create_task(self._sweep(self._socket, self._server), name="sweep")
+        self._server = server = _Server(self._handler, self._limits, self._spool, loop)
+        self._entrance = server.entrance = self._entrance_to(server, self._socket)
+        self._sweeping = loop.create_task(self._sweep(self._socket, server), name="sweep")
+
+    def _entrance_to(self, server: _Server, listening: socket.socket) -> Entrance:
+        ahead = self._ahead
+        return Entrance(
+            listening,
+            server,
+            room=lambda: self._cap - len(server.open),
+            ahead=(lambda: ahead(len(server.open))) if ahead is not None else None,
+            broken=self.deaf.set,
+        )
 
     @property
     def address(self) -> Where:
@@ -226,64 +228,13 @@ class Listener:
             server.lane.close()
 
     async def _stop_accepting(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
+        if self._entrance is not None:
+            await self._entrance.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if self._file is not None:
             self._file.unlink()
-
-    # --- accepting ---------------------------------------------------------------------------------------------------
-
-    async def _accept(self, listening: socket.socket, server: _Server) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            while len(server.open) >= self._cap:
-                server.changed.clear()
-                await server.changed.wait()
-            # Not loop.sock_accept: cancelled between accepting and returning, it would lose the connection, open.
-            await _readable(loop, listening)
-            if self._ahead is not None and self._ahead(len(server.open)):
-                await asyncio.sleep(_COURTESY)
-            try:
-                first = _taken(listening)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as exc:
-                await self._take_breath(exc)
-                continue
-            self._breathless = False
-            most = _BATCH if self._ahead is None else 1
-            batch = [first, *_more(listening, min(most, self._cap - len(server.open)) - 1)]
-            admitting = asyncio.gather(*(self._admit(sock, server) for sock in batch))
-            try:
-                await asyncio.shield(admitting)
-            except asyncio.CancelledError:
-                await admitting  # a few turns of the loop; then draining finds them among the others
-                raise
-
-    def _ended(self, accepting: asyncio.Task[None]) -> None:
-        if not accepting.cancelled():
-            _log.error("no connection is accepted any more", exc_info=accepting.exception())
-            self.deaf.set()
-
-    async def _admit(self, sock: socket.socket, server: _Server) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(server, sock)
-        except OSError as exc:
-            sock.close()
-            _log.debug("a connection was lost while it was accepted: %s", exc)
-
-    async def _take_breath(self, exc: OSError) -> None:
-        """Waits before accepting again: without descriptors or memory, trying at once would only burn time."""
-        if exc.errno in _ITS_OWN_FAULT:
-            return
-        if not self._breathless:
-            self._breathless = True
-            logs.event(_log, logging.ERROR, f"cannot accept connections: {exc.strerror}")
-        await asyncio.sleep(_PAUSE)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -302,39 +253,6 @@ class Listener:
                     connection.cut()
             if len(server.open) >= self._cap and not server.draining and _somebody_waits(listening):
                 _make_room(server, max(1, self._cap // _YIELD))
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-    """Returns when somebody waits to be accepted."""
-    ready = loop.create_future()
-    loop.add_reader(listening, _set, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(listening)
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-def _taken(listening: socket.socket) -> socket.socket:
-    """The next connection. Raises OSError, BlockingIOError where nobody waits."""
-    sock, _ = listening.accept()
-    sock.settimeout(0)
-    return sock
-
-
-def _more(listening: socket.socket, most: int) -> list[socket.socket]:
-    """Connections that need no waiting for."""
-    found: list[socket.socket] = []
-    while len(found) < most:
-        try:
-            found.append(_taken(listening))
-        except OSError:
-            break  # nobody is there; or there is trouble, which the next wait for one will meet
-    return found
 
 
 def _somebody_waits(listening: socket.socket) -> bool:

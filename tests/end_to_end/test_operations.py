@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import threading
 from pathlib import Path
 from unittest import mock
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -388,14 +390,19 @@ async def test_reload__downloads_of_the_successor__do_not_keep_the_old_remote_op
 async def test_listener__that_accepts_nobody_any_more__ends_the_daemon(
     up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("pyproxy.wire.listener._readable", fail)
+    def call(url: str) -> None:
+        callers.append(socket.create_connection(("127.0.0.1", urlsplit(url).port)))
+
+    callers: list[socket.socket] = []
+    monkeypatch.setattr("pyproxy.wire.entrance._taken", fail)
     config = configured(tmp_path, one_remote(up))
     with pytest.raises(CannotListen, match="any longer"):
         async with asyncio.timeout(5.0):
-            await serve(config, load=lambda: config, ready=lambda _: None)
+            await serve(config, load=lambda: config, ready=call)
+    callers[0].close()
 
 
 async def test_watch__that_ends__is_told_of(

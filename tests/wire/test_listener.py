@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from pyproxy.wire import Limits, Listener
-from pyproxy.wire import listener as listener_module
+from pyproxy.wire import entrance as entrance_module
 from pyproxy.wire.limits import connection_cap, files_known
 from tests.fakes.raw_client import RawClient, connected
 from tests.wire.serving import LOCAL, Gate, echo, get, path_only, post, serving, until
@@ -164,6 +164,48 @@ async def test_many_at_once__are_all_served() -> None:
         assert await asyncio.gather(*(one(listener.address) for _ in range(300))) == [b"/x"] * 300
 
 
+async def test_many_at_once__on_a_loop_that_makes_transports_in_its_own_way__are_all_served_within_the_cap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = 0
+
+    async def handler(_: web.BaseRequest) -> web.StreamResponse:
+        nonlocal most
+        most = max(most, listener.open_connections)
+        return web.Response()
+
+    monkeypatch.setattr(entrance_module, "_maker", lambda _: None)
+    async with serving(handler, max_connections=3) as listener:
+        clients = [await RawClient.connect(listener.address) for _ in range(8)]
+        for client in clients:
+            await client.send(get("/", "Connection: close"))
+        assert [(await client.answer()).status for client in clients] == [200] * 8
+        for client in clients:
+            client.close()
+    assert 1 <= most <= 3
+
+
+async def test_loop__makes_transports_as_the_entrance_wants_them() -> None:
+    assert entrance_module._maker(asyncio.get_running_loop()) is not None
+
+
+async def test_others_at_the_socket__are_let_go_first_and_every_connection_is_taken_in_the_end() -> None:
+    asked: list[int] = []
+
+    def ahead(count: int) -> bool:
+        asked.append(count)
+        return True
+
+    listener = Listener(path_only, LOCAL, ahead=ahead)
+    await listener.start()
+    clients = [await RawClient.connect(listener.address) for _ in range(3)]
+    assert [(await client.ask(get())).status for client in clients] == [200] * 3
+    assert asked[:3] == [0, 1, 2]
+    await listener.drain(0)
+    for client in clients:
+        client.close()
+
+
 async def test_cap__reached__others_wait_and_come_in_when_one_leaves() -> None:
     gate = Gate()
     async with serving(gate, max_connections=2) as listener:
@@ -229,14 +271,14 @@ async def test_descriptors__run_out__one_line_is_logged_and_accepting_goes_on_la
 async def test_accept__a_connection_that_is_already_gone__is_passed_over_in_silence(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    taken, failures = listener_module._taken, [OSError(number, "gone")] * 3
+    taken, failures = entrance_module._taken, [OSError(number, "gone")] * 3
 
-    def flaky(listening: socket.socket) -> socket.socket:
+    def flaky(listening: socket.socket) -> tuple[socket.socket, Any]:  # Any: as `_taken` has it
         if failures:
             raise failures.pop()
         return taken(listening)
 
-    monkeypatch.setattr(listener_module, "_taken", flaky)
+    monkeypatch.setattr(entrance_module, "_taken", flaky)
     async with serving(path_only) as listener, connected(listener.address) as client:
         assert (await client.ask(get())).status == 200
     assert (failures, [record for record in caplog.records if record.levelno >= logging.WARNING]) == ([], [])
@@ -245,12 +287,12 @@ async def test_accept__a_connection_that_is_already_gone__is_passed_over_in_sile
 async def test_accept__fails_all_the_time__is_tried_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     tries = 0
 
-    def failing(_: socket.socket) -> socket.socket:
+    def failing(_: socket.socket) -> Any:  # Any: nothing is given
         nonlocal tries
         tries += 1
         raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
 
-    monkeypatch.setattr(listener_module, "_taken", failing)
+    monkeypatch.setattr(entrance_module, "_taken", failing)
     async with serving(path_only) as listener, connected(listener.address):
         await asyncio.sleep(0.3)
     assert 1 <= tries <= 3
