@@ -15,7 +15,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from pyproxy.encoding import choose_coding, compress
-from pyproxy.errors import FileUnknown, NotCached, NotThere, PyproxyError, RemoteFailed, Withheld
+from pyproxy.errors import FileUnknown, NotCached, NotThere, RemoteFailed, Withheld
 from pyproxy.handlers.conditions import if_none_match
 from pyproxy.handlers.exchange import Exchange, Repeats
 from pyproxy.handlers.fields import field
@@ -103,11 +103,10 @@ def _wanted(releases: Releases, project: ProjectName, version: str | None) -> Re
 async def _known(index: Index, project: ProjectName, release: Release, version: str | None) -> _Known:
     """What the remote tells of the release, and of the project where that is asked for.
 
-    Raises RemoteFailed where a release was asked for and the remote could not be.
+    Raises RemoteFailed: that nobody could be asked for vulnerabilities must not read as that there are none.
     """
     if version is not None:
-        # Auditors read this one: that nobody could be asked for vulnerabilities must not read as that there are none.
-        found = await _told(index, project, release.version, without=(NotCached, NotThere))
+        found = await _told(index, project, release.version)
         # There are remotes that tell of projects, and not of releases.
         return found if found.told.info is not None else await _told(index, project, None)
     first = await _told(index, project, None)
@@ -127,17 +126,11 @@ async def _known(index: Index, project: ProjectName, release: Release, version: 
     return _Known(merged, first.details, min(first.fresh_for, second.fresh_for))
 
 
-async def _told(
-    index: Index,
-    project: ProjectName,
-    version: str | None,
-    *,
-    without: tuple[type[PyproxyError], ...] = (RemoteFailed, NotCached, NotThere),
-) -> _Known:
-    """What the index tells, nothing where it raises one of these."""
+async def _told(index: Index, project: ProjectName, version: str | None) -> _Known:
+    """What the index tells, nothing where nobody is asked. Raises RemoteFailed."""
     try:
         served = await index.details(project, version)
-    except without as exc:
+    except (NotCached, NotThere) as exc:
         # The page is there: what else there is to tell must not take it away. Nobody may keep the answer then.
         log.info("the JSON API of %s tells only what its page says: %s", project, exc)
         served = Served(Details(), "error", 0.0)

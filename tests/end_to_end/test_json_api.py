@@ -168,15 +168,38 @@ async def test_repeated__with_its_etag__is_304_also_after_a_restart(tmp_path: Pa
     assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(first.body)))
 
 
-async def test_remote__failing_after_it_was_seen__leaves_what_the_page_says(tmp_path: Path) -> None:
+async def test_project__whose_vulnerabilities_nobody_could_be_asked_for__is_502(tmp_path: Path) -> None:
     async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
-        project(up)
-        up.script("/pypi/alpha/json", Status(500), times=None)
-        answer = await served.ask("/pypi/main/pypi/alpha/json")
+        told(up, project(up))
+        up.script("/pypi/alpha/json", Status(500), times=1)
+        failed = await served.ask("/pypi/main/pypi/alpha/json")
+        served.forget_failures()
+        found = await asked(served, "alpha/json")
 
-    assert answer.status == 200
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert set(answer.json()["releases"]) == {"1.0"}
+    assert (failed.status, failed.line) == (502, "remote up: answered 500 Internal Server Error")
+    assert found["vulnerabilities"] == [{"id": "X-1"}]
+
+
+async def test_project__whose_newest_release_is_hidden_and_the_remote_fails_to_tell_of_another__is_502(
+    tmp_path: Path,
+) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up, excludes=["alpha==2.0"])) as served:
+        made = project(up)
+        made.add("alpha-2.0-py3-none-any.whl", a_wheel("alpha", "2.0"))
+        made.publish(up)
+        told(up, made, "2.0")
+        up.script("/pypi/alpha/1.0/json", Status(500), times=None)
+        failed = await served.ask("/pypi/main/pypi/alpha/json")
+
+    assert (failed.status, failed.line) == (502, "remote up: answered 500 Internal Server Error")
+
+
+async def test_remote__failing_once_it_was_asked__has_told_already(tmp_path: Path) -> None:
+    async with RawUpstream() as up, serving(tmp_path, one_remote(up, ttl="0s")) as served:
+        told(up, project(up))
+        before = await asked(served, "alpha/json")
+        up.script("/pypi/alpha/json", Status(500), times=None)
+        assert await asked(served, "alpha/json") == before
 
 
 async def test_nonsense__from_the_remotes_api__is_not_passed_on(tmp_path: Path) -> None:
@@ -440,14 +463,3 @@ async def test_project__with_a_document_over_the_bound__is_described_by_its_rele
         assert answer.json()["urls"][0]["comment_text"] == "signed off"
         assert answer.headers["Cache-Control"].startswith("max-age=")
         assert up.count("/pypi/alpha/json") == 1
-
-
-async def test_project__whose_api_fails__is_described_by_its_page_and_kept_by_nobody(tmp_path: Path) -> None:
-    async with RawUpstream() as up, serving(tmp_path, one_remote(up)) as served:
-        project(up)
-        up.script("/pypi/alpha/json", Status(500))
-        first = await served.ask("/pypi/main/pypi/alpha/json")
-        second = await served.ask("/pypi/main/pypi/alpha/json")
-
-    assert (first.status, first.headers["Cache-Control"]) == (200, "no-store")
-    assert second.headers["Cache-Control"].startswith("max-age=")
