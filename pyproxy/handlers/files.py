@@ -39,14 +39,12 @@ SIGNATURE = ".asc"
 
 async def file(exchange: Exchange, distribution: Distribution, source: str, path: str) -> web.StreamResponse:
     """`/files/{source}{path}`, both as they stand in the request. A companion is named by its ending."""
-    exchange.kind = "file"
     where = unquote(path)
     last = where.rpartition("/")[2]
     companion = ""
     for ending in (METADATA, SIGNATURE):
         if last.endswith(ending) and package_type(last.removesuffix(ending)) is not None:
             companion = ending
-            exchange.kind = "metadata" if ending == METADATA else "file"
     ref = FileRef(unquote(source), where.removesuffix(companion), as_filename(last.removesuffix(companion)))
     if ref.source != LOCAL:
         exchange.cache_stamp = exchange.site.cache_stamp()

@@ -65,7 +65,6 @@ async def json_api(
     exchange: Exchange, distribution: Distribution, name: str, version: str | None, *, slash: bool
 ) -> web.StreamResponse:
     """`/pypi/{project}/json`, and with `version` `/pypi/{project}/{version}/json`. `slash`: the path ended in one."""
-    exchange.kind = "json"
     project = as_project(name)
     if name != project:
         there = f"{project}/json" if version is None else f"{project}/{quote(version, safe='!+')}/json"

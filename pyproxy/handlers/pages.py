@@ -32,7 +32,6 @@ VARY = "Accept, Accept-Encoding"
 
 async def project_list(exchange: Exchange, distribution: Distribution) -> web.StreamResponse:
     """`/simple/`: every project that a remote of the distribution lists. Tens of megabytes, so a file on disk."""
-    exchange.kind = "simple"
     request = exchange.request
     kind = _negotiated(request)
     if kind is None:
@@ -57,7 +56,6 @@ async def project_page(
     exchange: Exchange, distribution: Distribution, name: str, *, slash: bool, files: str
 ) -> web.StreamResponse:
     """`/simple/{project}/`. `slash`: the path ended in one; `files`: the relative way from the page to its files."""
-    exchange.kind = "simple"
     request = exchange.request
     project = as_project(name)
     if name != project or not slash:

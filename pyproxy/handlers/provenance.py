@@ -27,7 +27,6 @@ async def provenance(
     exchange: Exchange, distribution: Distribution, project: str, version: str, filename: str
 ) -> web.StreamResponse:
     """`/integrity/{project}/{version}/{filename}/provenance`: as the remote gives it."""
-    exchange.kind = "json"
     normal = as_project(project)
     wanted = as_filename(filename)
     layers = distribution.layers

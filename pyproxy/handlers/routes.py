@@ -6,7 +6,6 @@ Segments are decoded one by one, after the split: an encoded slash never makes a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -17,6 +16,7 @@ from pyproxy.handlers import explain, files, json_api, ops, pages, people, prove
 from pyproxy.handlers.access import may, refused
 from pyproxy.handlers.exchange import Exchange
 from pyproxy.handlers.guard import refusal
+from pyproxy.metrics import RequestKind
 from pyproxy.model import printable
 from pyproxy.site import Distribution, Site
 
@@ -25,8 +25,10 @@ Simple = Callable[[Exchange], Awaitable[web.StreamResponse]]
 _ENDS: tuple[list[str], ...] = ([], [""])
 """What may stand behind the last name of a path: nothing, or a slash."""
 
-READS = ("GET", "HEAD")
-ALLOW = {"Allow": "GET, HEAD"}
+READS: tuple[str, ...] = ("GET", "HEAD")
+
+_UPLOADS: tuple[list[str], ...] = ([], [""], ["legacy"], ["legacy", ""], ["simple"], ["simple", ""])
+"""Where uploads go: with and without the closing slash, for no client follows a redirect of a POST."""
 
 _OPERATIONS: dict[str, Simple] = {
     "metrics": ops.metrics,
@@ -82,10 +84,11 @@ async def _distribution(
     exchange: Exchange, distribution: Distribution, below: list[str], files_at: str, instant: str | None = None
 ) -> web.StreamResponse:
     exchange.distribution = distribution
+    exchange.kind = _kind(below)
     if exchange.request.method not in READS:
-        if instant is not None:
-            distribution = replace(distribution, allow_uploads=False)
-        return await upload.upload(exchange, distribution) if _takes_posts(exchange, below) else _not_allowed(exchange)
+        if exchange.request.method == "POST" and below in _UPLOADS:
+            return await upload.upload(exchange, distribution, latest=instant is None)
+        return _not_allowed(exchange, below)
     if (
         distribution.is_guarded
         and (decision := await may(exchange.request, distribution, "read")) is not Decision.ALLOWED
@@ -101,6 +104,8 @@ async def _distribution(
         return answer
     if (answer := await _documents(exchange, distribution, below)) is not None:
         return answer
+    if below in _UPLOADS:
+        return _not_allowed(exchange, below)
     raise _nothing()
 
 
@@ -115,7 +120,6 @@ async def _below(
         case [""]:
             return await people.distribution(exchange, distribution)
         case ["simple"]:
-            exchange.kind = "simple"
             return pages.redirect("simple/", query)
         case ["simple", ""]:
             return await pages.project_list(exchange, distribution)
@@ -146,21 +150,26 @@ async def _documents(exchange: Exchange, distribution: Distribution, below: list
     return None
 
 
-def _takes_posts(exchange: Exchange, below: list[str]) -> bool:
-    """Where uploads go: with and without the closing slash, for no client follows a redirect of a POST."""
-    return exchange.request.method == "POST" and below in (
-        [],
-        [""],
-        ["legacy"],
-        ["legacy", ""],
-        ["simple"],
-        ["simple", ""],
-    )
+def _kind(below: list[str]) -> RequestKind:
+    """What a request is counted as, whatever becomes of it."""
+    match below:
+        case ["simple", *_]:
+            return "simple"
+        case ["files", *_, last]:
+            return "metadata" if last.endswith(files.METADATA) else "file"
+        case ["pypi" | "integrity", *_]:
+            return "json"
+    return "other"
 
 
-def _not_allowed(exchange: Exchange) -> web.StreamResponse:
+def _not_allowed(exchange: Exchange, below: list[str] | None = None) -> web.StreamResponse:
+    """`below`: what of the path is a distribution's, where it is."""
     exchange.result = "denied"
-    response = refusal(405, f"{printable(exchange.request.method, 20)} is not allowed here", ALLOW)
+    allowed = READS
+    if below in _UPLOADS:
+        allowed = ("POST",) if below[:1] == ["legacy"] else (*READS, "POST")
+    line = f"{printable(exchange.request.method, 20)} is not allowed here"
+    response = refusal(405, line, {"Allow": ", ".join(allowed)})
     response.force_close()
     return response
 

@@ -28,11 +28,14 @@ from pyproxy.upload.form import Form
 from pyproxy.upload.refusal import UploadRefused
 
 
-async def upload(exchange: Exchange, distribution: Distribution) -> web.StreamResponse:
-    """One file into the distribution's repository. A refusal is one line: reason phrase, text, and JSON by Accept."""
+async def upload(exchange: Exchange, distribution: Distribution, *, latest: bool = True) -> web.StreamResponse:
+    """One file into the distribution's repository. A refusal is one line: reason phrase, text, and JSON by Accept.
+
+    `latest`: the distribution is asked for as it is, and not as of a moment.
+    """
     exchange.kind = "upload"
     try:
-        repository = _repository_of(distribution)
+        repository = _repository_of(distribution, latest=latest)
         if is_cross_site(exchange.request):
             return _refusal(exchange, 403, "no upload is taken from a page of another site")
         decision = await may(exchange.request, distribution, "upload")
@@ -54,8 +57,10 @@ async def upload(exchange: Exchange, distribution: Distribution) -> web.StreamRe
     return told(exchange.request, 200, "added" if added else "already there")
 
 
-def _repository_of(distribution: Distribution) -> str:
+def _repository_of(distribution: Distribution, *, latest: bool) -> str:
     """Where its uploads go. Raises UploadRefused where it takes none."""
+    if not latest:
+        raise UploadRefused(f"distribution {distribution.name} takes no uploads as of a moment", 403)
     if not distribution.allow_uploads or distribution.repository is None:
         raise UploadRefused(f"distribution {distribution.name} takes no uploads", 403)
     if distribution.pinned is not None:

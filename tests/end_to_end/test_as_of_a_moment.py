@@ -157,7 +157,7 @@ async def test_upload__to_a_moment__is_refused(tmp_path: Path) -> None:
         now = await served.page()
 
     assert (answer.status, now.status) == (403, 404)
-    assert "takes no uploads" in answer.text
+    assert "takes no uploads as of a moment" in answer.text
 
 
 @pytest.mark.parametrize("instant", ["", "yesterday", "2024-13-01", "2024-01-01T00:00:00", "~"])

@@ -204,11 +204,22 @@ async def test_upload__that_is_no_form__is_415(tmp_path: Path, kind: str) -> Non
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_other_methods__are_405_and_name_those_that_are_taken(tmp_path: Path, method: str) -> None:
     async with untouched(tmp_path, local(None)) as served:
-        answer = await served.ask("/pypi/main/legacy/", method)
+        uploads = await served.ask("/pypi/main/legacy/", method)
+        both = [await served.ask(f"/pypi/main{path}", method) for path in ("", "/", "/simple", "/simple/")]
         page = await served.ask("/pypi/main/simple/alpha/", "POST")
 
-    assert (answer.status, page.status) == (405, 405)
-    assert "GET" in answer.headers["Allow"]
+    assert {answer.status for answer in (uploads, *both, page)} == {405}
+    assert uploads.headers["Allow"] == "POST"
+    assert {answer.headers["Allow"] for answer in both} == {"GET, HEAD, POST"}
+    assert page.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/pypi/main/legacy", "/pypi/main/legacy/"])
+async def test_where_only_uploads_go__a_look_is_405(tmp_path: Path, path: str) -> None:
+    async with untouched(tmp_path, local(None)) as served:
+        answer = await served.ask(path)
+
+    assert (answer.status, answer.headers["Allow"], answer.line) == (405, "POST", "'GET' is not allowed here")
 
 
 @pytest.mark.parametrize(

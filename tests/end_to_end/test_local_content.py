@@ -191,6 +191,21 @@ async def test_guard__stands_before_everything(up: RawUpstream, tmp_path: Path) 
     assert (up.count(), shown) == (0, [])
 
 
+async def test_guard__who_is_not_let_in__is_counted_by_what_was_asked_for(up: RawUpstream, tmp_path: Path) -> None:
+    file = "files/up/files/alpha-1.0-py3-none-any.whl"
+    async with serving(tmp_path, local(up, content_guard="staff")) as served:
+        with served.counting("pyproxy_requests_total", "kind", "result") as results:
+            for path in ("simple/", "simple/alpha/", file, f"{file}.metadata", "pypi/alpha/json", "project/alpha/"):
+                assert (await served.ask(f"/pypi/main/{path}")).status == 401
+        assert results == {
+            ("simple", "denied"): 2,
+            ("file", "denied"): 1,
+            ("metadata", "denied"): 1,
+            ("json", "denied"): 1,
+            ("other", "denied"): 1,
+        }
+
+
 async def test_guard__right_token__is_let_in_and_only_its_own_cache_keeps(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     async with serving(tmp_path, local(up, content_guard="staff")) as served:
