@@ -6,29 +6,32 @@ takes a third of the time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import TypeVar, cast
 
 from pyproxy.model import File, Filename, Hashes, are_filenames, package_type
 from pyproxy.simple_api import fields
 from pyproxy.simple_api.listed import ListedFile
-from pyproxy.simple_api.references import MAX_URL, BadLink, all_plain
+from pyproxy.simple_api.references import MAX_URL, PLAIN, BadLink
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
 
 T = TypeVar("T")
 U = TypeVar("U")
 
-_USUAL = (".whl", ".tar.gz")
-_SHA256 = "sha256"
+# Nothing to encode or to decode, and no "@", which links cannot hold as it stands (`links.linked`).
+_IN_FOLDERS = PLAIN.translate(None, b"%@")
+_DOTS_OR_EMPTY = re.compile(rb"/[/.]")
 
 
-def put_together(files: list[ListedFile], shelf: Shelf) -> bool:
-    """Puts all of them on the empty shelf. False, and nothing done, where one is not as most files of most pages are.
+def put_together(files: list[ListedFile], shelf: Shelf) -> tuple[File, ...] | None:
+    """All of them, none left out. None where one is not as most files of most pages are.
 
     Such as: one whose URL must be encoded or leads to another host, one without a digest, or one to be left out.
     """
     if not 0 < len(files) <= MAX_FILES:
-        return False
+        return None
     names = [file.filename for file in files]
     urls = [file.url for file in files]
     try:
@@ -37,10 +40,10 @@ def put_together(files: list[ListedFile], shelf: Shelf) -> bool:
         metadata = _core_metadata([file.core_metadata for file in files])
         pythons = _each_once(_requires_python, [file.requires_python for file in files])
     except (BadLink, fields.BadField):
-        return False
+        return None
     if links is None or hashes is None or metadata is None:
-        return False
-    shelf.put_all(
+        return None
+    return tuple(
         map(
             File,
             cast("list[Filename]", names),
@@ -56,33 +59,41 @@ def put_together(files: list[ListedFile], shelf: Shelf) -> bool:
             [shelf.provenance(file.provenance) if file.provenance else None for file in files],
         )
     )
-    return True
 
 
 def _links(names: list[str], urls: list[str], shelf: Shelf) -> list[str] | None:
     """Where each is served; None where one name or URL is not a usual one. Raises BadLink."""
-    if not are_filenames(names) or len(set(names)) != len(names):
-        return None
-    if any(package_type(name) is None for name in names if not name.endswith(_USUAL)):
-        return None
-    if not all_plain(urls) or max(map(len, urls)) > MAX_URL:
+    if not are_filenames(names) or len(set(names)) != len(names) or not _are_distributions(names):
         return None
     first = shelf.base.resolve(urls[0])
-    joined = "\n".join(["", *urls])
-    # One host, spelt as it is spelt here: then the URLs stay as they are.
-    if joined.count(f"\n{first.origin}/") != len(urls):
-        return None
-    # A link cannot hold these as they stand (`links.linked`); two slashes are in each URL behind its scheme.
-    if "@" in joined or joined.count("//") != len(urls):
-        return None
-    # The last part of a link is the file's name: clients that read the URL alone would see another file.
-    if [url[url.rfind("/") + 1 :] for url in urls] != names:
+    # One host, spelt as it is spelt here: then the URLs stay as they are. And the last part of a link is the file's
+    # name: clients that read the URL alone would see another file.
+    paths = list(map(str.removeprefix, urls, repeat(first.origin)))
+    folders = list(map(str.removesuffix, paths, names))
+    cut = sum(map(len, urls)) - sum(map(len, folders))
+    if cut != len(urls) * len(first.origin) + sum(map(len, names)):
+        return None  # one begins or ends otherwise: what was not there was not cut off
+    if not _are_folders(folders) or max(map(len, urls)) > MAX_URL:
         return None
     source = shelf.source(first)
-    if source is None:
-        return None
-    at = len(first.origin)
-    return [source + url[at:] for url in urls]
+    return None if source is None else [source + path for path in paths]
+
+
+def _are_distributions(names: list[str]) -> bool:
+    joined = "\n".join([*names, ""])
+    if joined.count(".whl\n") + joined.count(".tar.gz\n") == len(names):
+        return True
+    return all(package_type(name) is not None for name in names)
+
+
+def _are_folders(paths: list[str]) -> bool:
+    """Whether each is a path as it stands in links, from slash to slash: one look at all of them together."""
+    joined = "\n".join(paths)
+    if joined[:1] != "/" or joined[-1:] != "/" or joined.count("/\n/") != len(paths) - 1:
+        return False
+    spelt = joined.encode(errors="replace")
+    # No line feeds but those put between them, or two paths could pass for two others.
+    return spelt.translate(None, _IN_FOLDERS) == b"\n" * (len(paths) - 1) and _DOTS_OR_EMPTY.search(spelt) is None
 
 
 def _sha256_alone(raws: list[dict[str, str | None] | None]) -> list[Hashes] | None:
@@ -92,8 +103,8 @@ def _sha256_alone(raws: list[dict[str, str | None] | None]) -> list[Hashes] | No
 
 def _core_metadata(raws: list[bool | dict[str, str | None] | None]) -> list[bool | Hashes] | None:
     """The column as it is, if it says yes, no or a SHA-256 of each file."""
-    if None in raws or {} in raws:
-        return None  # an older key may tell, or it says yes in another way
+    if any(raw is not False for raw in raws if not raw):
+        return None  # null: an older key may tell; or {}: it says yes in another way
     return cast("list[bool | Hashes]", raws) if fields.all_sha256(raws) else None
 
 
@@ -105,4 +116,4 @@ def _each_once(call: Callable[[T], U], values: Iterable[T]) -> list[U]:
     """What the call gives for each value; a page says the same few over and over."""
     values = list(values)
     known = {value: call(value) for value in set(values)}
-    return [known[value] for value in values]
+    return list(map(known.__getitem__, values))

@@ -83,10 +83,10 @@ def is_sha256(digest: str) -> bool:
 
 def all_sha256(raws: Iterable[object]) -> bool:
     """Whether `hashes` would leave as they are all of these that are digests: one look at all of them together."""
-    found = [raw for raw in raws if raw.__class__ is dict and raw]
+    found = cast("list[dict[str, str]]", [raw for raw in raws if raw and raw is not True])
     try:
         digests = [raw["sha256"] for raw in found]
-        if not (set(map(len, found)) <= {1} and set(map(len, digests)) <= {_DIGITS["sha256"]}):
+        if sum(map(len, found)) != len(found) or not set(map(len, digests)) <= {_DIGITS["sha256"]}:
             return False
         joined = "".join(digests)
     except (KeyError, TypeError):

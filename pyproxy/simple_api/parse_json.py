@@ -65,7 +65,7 @@ _anything = Decoder(Any)
 
 
 def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
-    """The project's page, its files put on the shelf.
+    """The project's page, its files looked at on the shelf.
 
     A file that is wrong is left out alone, and of a wrong optional field only the field. Raises PageUnreadable
     where the body is no JSON object with a list of files, is of another repository version or another project, or
@@ -78,14 +78,15 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
     name = as_type(_text, page.name)
     if name and normalised(name) != project:
         raise PageUnreadable(f"it is the page of another project, {printable(name)}")
-    if not (isinstance(page, _Page) and put_together(page.files, shelf)):
+    together = put_together(page.files, shelf) if isinstance(page, _Page) else None
+    if together is None:
         usual = _Usual.of(page.files) if isinstance(page, _Page) else _NOT_KNOWN
         for file in files:
             if isinstance(file, ListedFile):
                 _put(file, shelf, usual)
             else:
                 _put_loose(file, shelf)
-    return _with_meta(page, project, shelf)
+    return _with_meta(page, project, shelf.files if together is None else together)
 
 
 def _read(body: bytes) -> tuple[About, list[ListedFile] | list[msgspec.Raw]]:
@@ -238,7 +239,7 @@ def _mended(raw: msgspec.Raw, shelf: Shelf) -> ListedFile | None:
     )
 
 
-def _with_meta(page: About, project: ProjectName, shelf: Shelf) -> ProjectPage:
+def _with_meta(page: About, project: ProjectName, files: tuple[File, ...]) -> ProjectPage:
     """What stands beside the files; each key also where other servers put it."""
     meta = _members(page.meta)
     status, reason = _status(page.project_status)
@@ -251,7 +252,7 @@ def _with_meta(page: About, project: ProjectName, shelf: Shelf) -> ProjectPage:
     status = fields.marker(status)
     return ProjectPage(
         project,
-        shelf.files,
+        files,
         versions=fields.versions(as_type(_texts, page.versions) or as_type(_texts, meta.get("versions", NOTHING))),
         status=status,
         status_reason=fields.text(reason) or None if status and reason else None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pyproxy.errors import BadName, PageUnreadable
 from pyproxy.model import File, Filename, Hashes, as_filename, package_type, printable
 from pyproxy.simple_api.links import Linker, linked
@@ -72,10 +70,6 @@ class Shelf:
     def put(self, file: File) -> None:
         """Keeps a file that `place` has just let through."""
         self._files[file.filename] = file
-
-    def put_all(self, files: Iterable[File]) -> None:
-        """Keeps files that would all be let through, on a shelf that is empty. No two of them have one name."""
-        self._files = {file.filename: file for file in files}
 
     def source(self, target: Target) -> str | None:
         """What the links to that origin begin with; None where its files may not be linked."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyproxy.errors import BadName
-from pyproxy.model import are_filenames, as_filename
+from pyproxy.model import File, are_filenames, as_filename
 from pyproxy.simple_api import fields
 from pyproxy.simple_api.columns import put_together
 from pyproxy.simple_api.listed import ListedFile
@@ -27,14 +27,13 @@ def listed(name: str = NAME, **more: Any) -> dict[str, Any]:  # Any: JSON of all
     return entry(name, **{"url": f"{HOST}/a/{name}", "core_metadata": False, **more})
 
 
-def together(*entries: dict[str, Any]) -> Shelf | None:
-    """The shelf with all of them on it, None where each had to be looked at by itself."""
-    shelf = Shelf(Base(PAGE), LINK)
-    return shelf if put_together(msgspec.convert(entries, list[ListedFile]), shelf) else None
+def together(*entries: dict[str, Any]) -> tuple[File, ...] | None:
+    """All of them; None where each had to be looked at by itself."""
+    return put_together(msgspec.convert(entries, list[ListedFile]), Shelf(Base(PAGE), LINK))
 
 
 def test_files__of_a_usual_page__are_read_together() -> None:
-    shelf = together(
+    files = together(
         listed(
             core_metadata={"sha256": OTHER},
             requires_python=" >=3.9",
@@ -45,8 +44,8 @@ def test_files__of_a_usual_page__are_read_together() -> None:
         ),
         listed("proj-1.0.zip", core_metadata=True, upload_time="2025-03-04T05:06:07Z", gpg_sig=True),
     )
-    assert shelf is not None
-    wheel, source = shelf.files
+    assert files is not None
+    wheel, source = files
     assert (wheel.url, wheel.link) == (f"{HOST}/a/{NAME}", f"up~files.example/a/{NAME}")
     assert (wheel.hashes, wheel.core_metadata) == ({"sha256": DIGEST}, {"sha256": OTHER})
     assert (wheel.requires_python, wheel.yanked, wheel.size) == (">=3.9", "broken", 1)
@@ -64,6 +63,15 @@ def test_files__of_a_usual_page__are_read_together() -> None:
         {"url": f"{HOST}/a%20b/{NAME}"},
         {"url": f"{HOST}/a@b/{NAME}"},
         {"url": f"{HOST}//a/{NAME}"},
+        {"url": f"{HOST}/a//{NAME}"},
+        {"url": f"{HOST}/a/.b/{NAME}"},
+        {"url": f"{HOST}a/{NAME}"},
+        {"url": f"{HOST}/a-{NAME}"},
+        {"url": f"{HOST}/a/\n/{NAME}"},
+        {"url": f"{HOST}/\u00e9/{NAME}"},
+        {"url": f"{HOST}/\ud800/{NAME}"},
+        {"url": f"{HOST}/{NAME}/"},
+        {"url": HOST},
         {"url": f"{HOST}/a/{NAME}#sha256=0"},
         {"url": f"{HOST}/a/other-1.0.tar.gz"},
         {"url": f"{HOST}/{'a' * 5000}/{NAME}"},
@@ -86,6 +94,16 @@ def test_page__with_one_unusual_file__is_read_file_by_file(odd: dict[str, Any]) 
     usual = listed("proj-2.0.tar.gz")
     assert together(usual) is not None
     assert together(usual, listed(**odd)) is None
+
+
+def test_urls__that_would_be_two_others_with_a_line_feed_between__are_read_one_by_one() -> None:
+    assert (
+        together(
+            listed("proj-1.0.zip", url=f"{HOST}/a/\n/b/proj-1.0.zip"),
+            listed("proj-2.0.zip", url=f"{HOST}.example/proj-2.0.zip"),
+        )
+        is None
+    )
 
 
 def test_page__that_names_a_file_twice__is_read_file_by_file() -> None:
