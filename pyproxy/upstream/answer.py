@@ -6,10 +6,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from pyproxy.upstream.connections import BROKEN, Channel, Heard
 from pyproxy.upstream.trouble import Trouble, cut, in_body, wrong
 from pyproxy.upstream.urls import Target
 from pyproxy.upstream.values import Pace, Validators
@@ -23,6 +25,20 @@ LONGEST_VALIDATOR = 1024
 _LOOK = 1.0
 
 _PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
+_LENGTH = re.compile(r"[0-9]{1,18}\Z")
+
+
+class _Wait(NamedTuple):
+    """For the next bytes of a body of `expected` bytes. Times are the loop's."""
+
+    began: float
+    silent: float
+    deadline: float | None
+    expected: int | None
+
+    @property
+    def until(self) -> float:
+        return self.silent if self.deadline is None else min(self.silent, self.deadline)
 
 
 class Answer:
@@ -30,30 +46,29 @@ class Answer:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        channel: Channel,
+        heard: Heard,
         target: Target,
         *,
         tell: Callable[[str], None],
         release: Callable[[], None],
     ) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.url = str(target.url)
+        message, self._content = heard
+        self.status = message.code
+        self.headers = message.headers
+        self.length = _length(self.headers.get("Content-Length", ""))
+        """The body's bytes as Content-Length tells them."""
         self.got = 0
-        self._response = response
+        self._channel = channel
+        self._target = target
         self._tell = tell
         self._release = release
+        self._looking: asyncio.TimerHandle | None = None
         self._closed = False
-        self._surplus = False
-        self._protocol = response.connection.protocol if response.connection is not None else None
-        if self._protocol is not None:
-            response.content.on_eof(self._at_end)
 
     @property
-    def length(self) -> int | None:
-        """The body's bytes as Content-Length tells them."""
-        text = self.headers.get("Content-Length", "")
-        return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+    def url(self) -> str:
+        return self._target.url
 
     @property
     def framed(self) -> bool:
@@ -69,6 +84,16 @@ class Answer:
         return Validators(
             etag=_sendable(self.headers.get("ETag")), last_modified=_sendable(self.headers.get("Last-Modified"))
         )
+
+    def at_hand(self) -> bytes | None:
+        """The whole body, still encoded, where all of it has come already. Raises Trouble as `chunks` does."""
+        if not self._content.is_eof():
+            return None
+        self._check_coding()
+        body = self._content.read_nowait()
+        self.got = len(body)
+        self._check_end(self.length)
+        return body
 
     async def chunks(
         self, *, silence: float, deadline: float | None = None, expected: int | None = None, pace: Pace | None = None
@@ -96,52 +121,58 @@ class Answer:
                     raise Trouble(f"{cut(self.got, expected).why}, {slow}", timeout=True)
                 waited, window_got = 0.0, 0
             yield chunk
-        if expected is not None and self.got != expected:
-            if self.got < expected:
-                raise cut(self.got, expected)
-            raise wrong(f"body of {self.got} bytes, {expected} promised")
-        await asyncio.sleep(0)  # _look_for_surplus runs meanwhile
-        if self._surplus:
-            raise wrong("body longer than its Content-Length")
+        self._check_end(expected)
 
     async def _next(self, silent: float, deadline: float | None, expected: int | None) -> bytes:
         """The next bytes, none at the end. `silent`: when the remote has been silent for too long."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        until = silent if deadline is None else min(silent, deadline)
-        while True:
+        try:
+            if (here := self._here()) is not None:
+                return here
+            self._look(_Wait(asyncio.get_running_loop().time(), silent, deadline, expected))
             try:
-                if (here := self._here()) is not None:
-                    return here
-                async with asyncio.timeout_at(min(until, loop.time() + _LOOK)) as limit:
-                    return await self._response.content.read(CHUNK)
-            except TimeoutError as exc:
-                if not limit.expired():
-                    raise in_body(exc, self.got, expected) from exc
-                if self._derailed():
-                    raise Trouble(f"{cut(self.got, expected).why}, it broke HTTP", again=True) from exc
-                if loop.time() >= until:
-                    told = "not complete in time" if until == deadline else f"nothing for {until - began:.1f} s"
-                    raise Trouble(f"{cut(self.got, expected).why}, {told}", again=True, timeout=True) from exc
-            except (aiohttp.ClientError, OSError, HttpProcessingError) as exc:
-                raise in_body(exc, self.got, expected) from exc
+                return await self._content.read(CHUNK)
+            finally:
+                if self._looking is not None:
+                    self._looking.cancel()
+        except BROKEN as exc:
+            raise in_body(exc, self.got, expected) from exc
+
+    def _look(self, wait: _Wait) -> None:
+        """Wakes who waits for bytes where none will come, and looks again in a while otherwise."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if (trouble := self._hopeless(wait, now)) is not None:
+            self._content.set_exception(trouble)
+        else:
+            self._looking = loop.call_at(min(wait.until, now + _LOOK), self._look, wait)
+
+    def _hopeless(self, wait: _Wait, now: float) -> Trouble | None:
+        late = now >= wait.until
+        if self._derailed():
+            told = "it broke HTTP"
+        elif not self._channel.protocol.connected:
+            told = "closed from here"
+        elif not late:
+            return None
+        else:
+            told = "not complete in time" if wait.until == wait.deadline else f"nothing for {now - wait.began:.1f} s"
+        return Trouble(f"{cut(self.got, wait.expected).why}, {told}", again=True, timeout=late)
 
     def _here(self) -> bytes | None:
         """The next bytes, none at the end; None where they must be waited for, which takes a timer."""
-        content = self._response.content
-        if here := content.read_nowait(CHUNK):
+        if here := self._content.read_nowait(CHUNK):
             return here
-        return b"" if content.at_eof() else None
+        return b"" if self._content.at_eof() else None
 
     def close(self, error: BaseException | None = None) -> None:
         """Gives back connection and place. `error` is what came of the answer, for the observer."""
         if self._closed:
             return
         self._closed = True
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        if not self._content.is_eof():
+            # Whoever still waits for the rest is told: the connection, closed from here, would not say it.
+            self._content.set_exception(aiohttp.ClientConnectionError("given up"))
+        self._channel.give_back()
         self._release()
         # A status that is a refusal says more than the error it was turned into.
         self._tell((self.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} and outcome(error)) or str(self.status))
@@ -156,24 +187,27 @@ class Answer:
         if coding is not None and coding.strip().lower() != "chunked":
             raise Trouble("sent a transfer coding that was not asked for")
 
-    def _at_end(self) -> None:
-        # The connection is free from here on. What came along with the body's end is parsed before the loop goes on,
-        # so the next round is when it shows, and too early for an answer to anybody who took the connection since.
-        asyncio.get_running_loop().call_soon(self._look_for_surplus)
-
-    def _look_for_surplus(self) -> None:
-        self._surplus = self._derailed()
-        if self._protocol is not None and self._protocol.should_close:
-            # The surplus may look like another answer: whoever asks next on this connection would get that one.
-            self._protocol.close()
+    def _check_end(self, expected: int | None) -> None:
+        """Raises Trouble where the body that has ended is not as long as it should be."""
+        if expected is not None and self.got != expected:
+            if self.got < expected:
+                raise cut(self.got, expected)
+            raise wrong(f"body of {self.got} bytes, {expected} promised")
+        # What came along with the body's end has been parsed before it was told.
+        if self._derailed():
+            raise wrong("body longer than its Content-Length")
 
     def _derailed(self) -> bool:
         """Whether the parser has given up on what comes."""
-        return self._protocol is not None and isinstance(self._protocol.exception(), HttpProcessingError)
+        return isinstance(self._channel.protocol.exception(), HttpProcessingError)
 
 
 def _nothing() -> None:
     return None
+
+
+def _length(text: str) -> int | None:
+    return int(text) if _LENGTH.match(text) else None
 
 
 def outcome(error: BaseException | None) -> str | None:

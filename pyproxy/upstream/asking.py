@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, TypeVar
 
 from pyproxy.errors import FileUnknown, RemoteFailed
 from pyproxy.upstream import retry
 from pyproxy.upstream.answer import Answer
-from pyproxy.upstream.exchange import Ask, Exchange
+from pyproxy.upstream.exchange import Exchange, Question
 from pyproxy.upstream.memory import FailureMemory
 from pyproxy.upstream.trouble import Trouble
-from pyproxy.upstream.urls import target
-from pyproxy.upstream.values import Kind
+from pyproxy.upstream.urls import Target, target
 
 T = TypeVar("T")
 Judge = Callable[[Answer], Awaitable[T]]
 """Makes of an answer what was asked for. Raises Trouble where it is no good, FileUnknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """`deadline` (the loop's time) bounds the waiting for the head of an answer, pauses and attempts included."""
-
-    kind: Kind
-    url: str
-    deadline: float
-    method: str = "GET"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 HURRY: Final = 1.0
@@ -52,15 +39,15 @@ class Asking:
         The answer is closed, unless it shall stay open for who has what `judge` made of it.
         """
         try:
-            ask = Ask(question.kind, target(question.url), question.deadline, question.method, question.headers)
+            to = target(question.url)
         except Trouble as trouble:
             raise self.as_error(trouble) from trouble
-        keys: tuple[Hashable, Hashable] = (ask.target.origin, (ask.kind, ask.method, question.url))
+        keys: tuple[Hashable, Hashable] = (to.origin, (question.kind, question.method, question.url))
         if (remembered := self._memory.refusal(keys)) is not None:
             raise remembered
         began = self._memory.now()
         try:
-            found = await self._attempts(ask, judge, keep_open=keep_open)
+            found = await self._attempts(question, to, judge, keep_open=keep_open)
         except Trouble as trouble:
             error = self.as_error(trouble)
             self._remember(keys, trouble, error, began)
@@ -79,16 +66,16 @@ class Asking:
     def as_error(self, trouble: Trouble) -> RemoteFailed:
         return trouble.as_error(self._remote)
 
-    async def _attempts(self, ask: Ask, judge: Judge[T], *, keep_open: bool) -> T:
+    async def _attempts(self, question: Question, to: Target, judge: Judge[T], *, keep_open: bool) -> T:
         loop = asyncio.get_running_loop()
         attempt = 0
         before: Trouble | None = None
         while True:
             began = loop.time()
             try:
-                return await self._attempt(ask, judge, keep_open=keep_open)
+                return await self._attempt(question, to, judge, keep_open=keep_open)
             except Trouble as trouble:
-                hurried = trouble.ours or (trouble.timeout and ask.deadline - began < HURRY)
+                hurried = trouble.ours or (trouble.timeout and question.deadline - began < HURRY)
                 if hurried and before is not None:
                     # There was no time left for this one: the attempt before tells what is wrong.
                     raise before from None
@@ -96,14 +83,14 @@ class Asking:
                 wait = retry.pause(attempt, random.random())  # noqa: S311 - jitter is no secret
                 if trouble.retry_after is not None:
                     wait = max(wait, trouble.retry_after)
-                late = wait > retry.SMALL_RETRY_AFTER or loop.time() + wait >= ask.deadline
+                late = wait > retry.SMALL_RETRY_AFTER or loop.time() + wait >= question.deadline
                 if late or not trouble.again or attempt >= self._retries:
                     raise
             attempt += 1
             await asyncio.sleep(wait)
 
-    async def _attempt(self, ask: Ask, judge: Judge[T], *, keep_open: bool) -> T:
-        answer = await self._exchange.send(ask)
+    async def _attempt(self, question: Question, to: Target, judge: Judge[T], *, keep_open: bool) -> T:
+        answer = await self._exchange.send(question, to)
         try:
             found = await judge(answer)
         except BaseException as exc:

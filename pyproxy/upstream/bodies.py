@@ -30,18 +30,24 @@ async def read(answer: Answer, *, limit: int, silence: float, deadline: float) -
     """The whole body, decoded; `limit` bounds it in both forms. Raises Trouble."""
     gzipped = is_gzipped(answer)
     _check_length(answer, limit)
-    parts = []
-    async for chunk in answer.chunks(silence=silence, deadline=deadline):
-        _check_got(answer, limit)
-        parts.append(chunk)
-    body = b"".join(parts)
-    parts.clear()
+    body = answer.at_hand()
+    if body is None:
+        body = await _gathered(answer, limit=limit, silence=silence, deadline=deadline)
+    _check_got(answer, limit)
     if not gzipped:
         return body
     try:
         return gunzip(body, limit) if len(body) < _INLINE else await asyncio.to_thread(gunzip, body, limit)
     except PageUnreadable as exc:
         raise wrong(f"its body cannot be decoded: {exc}", again=True) from exc
+
+
+async def _gathered(answer: Answer, *, limit: int, silence: float, deadline: float) -> bytes:
+    parts = []
+    async for chunk in answer.chunks(silence=silence, deadline=deadline):
+        _check_got(answer, limit)
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 async def write(answer: Answer, path: Path, *, limit: int, silence: float, deadline: float) -> None:

@@ -16,8 +16,8 @@ from pyproxy.listing import MAX_LIST
 from pyproxy.model import ProjectName
 from pyproxy.upstream import bodies, ranges, retry
 from pyproxy.upstream.answer import Answer
-from pyproxy.upstream.asking import Asking, Judge, Question
-from pyproxy.upstream.exchange import Exchange
+from pyproxy.upstream.asking import Asking, Judge
+from pyproxy.upstream.exchange import Exchange, Question
 from pyproxy.upstream.files import FileStream
 from pyproxy.upstream.memory import FailureMemory
 from pyproxy.upstream.reach import Lookup

@@ -44,11 +44,15 @@ class Reach(AbstractResolver):
         elif proxied:
             self._private = False
 
-    async def check(self, origin: Origin) -> None:
-        """Raises Trouble where the host is spelt out as an address that this remote may not lead to."""
+    def admits(self, origin: Origin) -> bool | None:
+        """Whether the host, if spelt out as an address, is one that this remote may lead to. None: not known yet."""
         address = literal(origin.host)
         inside = is_this_machine(origin.host) if address is None else not is_public(address)
-        if inside and not await self._may_lead_inside():
+        return self._private if inside else True
+
+    async def check(self, origin: Origin) -> None:
+        """Raises Trouble where it is not; looks the remote up where that is not known yet."""
+        if not self.admits(origin) and not await self._may_lead_inside():
             raise Trouble("led to an address inside this network")
 
     async def resolve(

@@ -12,6 +12,7 @@ import ssl
 from http import HTTPStatus
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from pyproxy.errors import ContentWrong, RemoteBusy, RemoteFailed
 from pyproxy.model import printable
@@ -54,10 +55,6 @@ class LeadsInside(OSError):
     """A name of a public remote's that stands for addresses which only this machine or its network can reach."""
 
 
-class Broken(Exception):
-    """Carries an error of the connection past aiohttp's own, silent repetition of a request; the error is the cause."""
-
-
 def busy(status: int, retry_after: float | None) -> Trouble:
     """A remote that asks to be left alone for a while."""
     return Trouble(_answered(status), again=retry_after is not None, retry_after=retry_after, error=RemoteBusy)
@@ -97,8 +94,6 @@ def from_exception(exc: BaseException) -> Trouble:
     match exc:
         case Trouble():
             return exc
-        case Broken(__cause__=BaseException() as cause):
-            return from_exception(cause)
         case aiohttp.ClientConnectorError():
             return _while_connecting(exc)
         case aiohttp.ClientHttpProxyError():
@@ -107,7 +102,7 @@ def from_exception(exc: BaseException) -> Trouble:
             return Trouble("no answer in time", again=True, timeout=True)
         case aiohttp.ServerDisconnectedError():
             return Trouble("connection closed without an answer", again=True)
-        case aiohttp.ClientResponseError():
+        case HttpProcessingError() | aiohttp.ClientResponseError():
             return Trouble("broke HTTP, or its head passes a bound")
         case OSError() | aiohttp.ClientConnectionError():
             return _broken(exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from functools import lru_cache
 from typing import NamedTuple
 
 from yarl import URL
@@ -19,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9._])?\Z")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 # All that may stand in a request line, percent signs included: an escape is sent as it was given.
 _AS_IT_STANDS = "!#$%&'()*+,/:;=?@[]~-._"
+_PARTS = re.compile(r"([^:/?#]*)://([^/?#]*)([^?#]*)(?:(\?[^#]+)|\?)?(?:#.*)?\Z")
 
 
 class Origin(NamedTuple):
@@ -30,10 +32,17 @@ class Origin(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A URL that can be asked."""
+    """A URL that can be asked. What the remote wrote is what it is asked for, letter by letter."""
 
-    url: URL
+    base: str
+    """Scheme and authority; scheme in lower case, host and port as they were written."""
+    path: str
+    """With the query, if there is one."""
     origin: Origin
+
+    @property
+    def url(self) -> str:
+        return self.base + self.path
 
 
 def target(raw: str) -> Target:
@@ -43,11 +52,21 @@ def target(raw: str) -> Target:
     quoted = urllib.parse.quote(raw.strip(" "), safe=_AS_IT_STANDS)
     if len(quoted) > LONGEST_URL:
         raise Trouble("led to a URL that is too long")
-    scheme = quoted.partition(":")[0].lower()
+    match = _PARTS.match(quoted)
+    scheme = (match[1] if match else quoted.partition(":")[0]).lower()
     if scheme not in _DEFAULT_PORTS:
         raise Trouble("led to a URL that is neither http nor https")
+    if match is None:
+        raise Trouble("led to a URL without a host")
+    base = f"{scheme}://{match[2]}"
+    return Target(base, (match[3] or "/") + (match[4] or ""), _origin(base))
+
+
+@lru_cache(256)  # asked of every request; what raises is not kept
+def _origin(base: str) -> Origin:
+    """Whom a URL without a path speaks to. Raises Trouble."""
     try:
-        parts = urllib.parse.urlsplit(quoted)
+        parts = urllib.parse.urlsplit(base)
         port, host = parts.port, parts.hostname
     except ValueError:
         raise Trouble("led to something that is no URL") from None
@@ -58,14 +77,14 @@ def target(raw: str) -> Target:
     try:
         if literal(host) is None and not _NAME.match(host):
             raise Trouble("led to a host that is no name and no address")
-        # `encoded`: what the remote wrote is what it is asked for, letter by letter.
-        url = URL(urllib.parse.urlunsplit((scheme, parts.netloc, parts.path or "/", parts.query, "")), encoded=True)
+        url = URL(base, encoded=True)
     except ValueError:
         raise Trouble("led to a host that is no plain address") from None
-    if (url.raw_host or "").lower() != host or url.port != (port or _DEFAULT_PORTS[scheme]):
+    port = port or _DEFAULT_PORTS[parts.scheme]
+    if (url.raw_host or "").lower() != host or url.port != port:
         # Who checks and who connects must read it alike.
         raise Trouble("led to something that is no URL")
-    return Target(url, Origin(scheme, host.rstrip(".").lower(), port or _DEFAULT_PORTS[scheme]))
+    return Origin(parts.scheme, host.rstrip(".").lower(), port)
 
 
 def redirected(here: Target, location: str | None) -> Target:
@@ -78,7 +97,7 @@ def redirected(here: Target, location: str | None) -> Target:
         parts = urllib.parse.urlsplit(location.strip(" "))
         if not (parts.netloc or parts.path or parts.query):
             raise Trouble("redirected without saying where to")
-        there = target(urllib.parse.urljoin(str(here.url), location.strip(" ")))
+        there = target(urllib.parse.urljoin(here.url, location.strip(" ")))
     except ValueError:
         raise Trouble("redirected to something that is no URL") from None
     if here.origin.scheme == "https" and there.origin.scheme == "http":
