@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
@@ -34,16 +35,16 @@ MODES: Final[dict[str, Mode]] = {
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_SHORT = _SECONDS[0]
 
 
 class _Seconds(Histogram):
-    """A histogram that can be told of many short times at once."""
+    """A histogram of `_SECONDS` that can be told of many times at once."""
 
-    def observe_short(self, count: int, total: float) -> None:
-        """So many observations, all within the first bucket."""
+    def observe_all(self, counts: Sequence[int], total: float) -> None:
+        """So many observations in each bucket, the last of which has no bound."""
         self._sum.inc(total)
-        self._buckets[0].inc(count)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            bucket.inc(count)
 
 
 class Tally:
@@ -52,47 +53,44 @@ class Tally:
     Its own counters, with their labels and locks, take 8 µs a request: as much as one that is answered by heart.
     """
 
-    __slots__ = ("_requests", "_response_bytes", "_seconds", "_told", "nbytes", "requests", "seconds", "short")
+    __slots__ = ("_counts", "_requests", "_response_bytes", "_seconds", "_told", "nbytes", "requests", "seconds")
 
     def __init__(self, requests: Counter, seconds: _Seconds, response_bytes: Counter) -> None:
         self._requests = requests
         self._seconds = seconds
         self._response_bytes = response_bytes
-        # These four only grow, and only on the event loop; what was told of them is kept beside.
+        # These only grow, and only on the event loop; what was told of them is kept beside.
         self.requests = 0
         self.nbytes = 0
-        self.short = 0
         self.seconds = 0.0
-        self._told = (0, 0, 0, 0.0)
+        self._counts = [0] * (len(_SECONDS) + 1)  # requests by how long they took
+        self._told = (0, 0, 0.0, tuple(self._counts))
 
     def add(self, nbytes: int, seconds: float) -> None:
         """One more request."""
         self.requests += 1
         self.nbytes += nbytes
-        if seconds <= _SHORT:
-            self.short += 1
-            self.seconds += seconds
-        else:
-            self._seconds.observe(seconds)
+        self.seconds += seconds
+        self._counts[bisect_left(_SECONDS, seconds)] += 1
 
     def add_all(self, repeats: Sequence[tuple[str, float]], nbytes: int) -> None:
         """Several requests, each with its client and its seconds; bytes of all of them."""
         self.requests += len(repeats)
         self.nbytes += nbytes
+        counts = self._counts
         for _, seconds in repeats:
-            if seconds <= _SHORT:
-                self.short += 1
-                self.seconds += seconds
-            else:
-                self._seconds.observe(seconds)
+            self.seconds += seconds
+            counts[bisect_left(_SECONDS, seconds)] += 1
 
     def settle(self) -> None:
         """Tells Prometheus what was added since the last time. For one thread at a time."""
-        now = (self.requests, self.nbytes, self.short, self.seconds)
+        now = (self.requests, self.nbytes, self.seconds, tuple(self._counts))
         before, self._told = self._told, now
         self._requests.inc(now[0] - before[0])
         self._response_bytes.inc(now[1] - before[1])
-        self._seconds.observe_short(now[2] - before[2], now[3] - before[3])
+        self._seconds.observe_all(
+            [count - told for count, told in zip(now[3], before[3], strict=True)], now[2] - before[2]
+        )
 
 
 class _Tallies:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,16 @@ class Spool:
         self._folder = folder
         self._pool = pool
 
-    def lay(self, body: bytes, done: Callable[[Part], None]) -> None:
-        """Has `done` called on the loop with the bytes as a file; never, where none is to be had."""
+    def lay(self, pieces: Sequence[bytes | Part], done: Callable[[Part], None]) -> None:
+        """Has `done` called on the loop with a file of the pieces one behind the other; never, where none is to be had.
+
+        Nothing in a file is ever written again: the kernel may still be sending it.
+        """
         if self._pool is None:
-            _tell(_laid(body, self._folder), done)
+            _tell(_laid(pieces, self._folder), done)
             return
         try:
-            laying = asyncio.get_running_loop().run_in_executor(self._pool, _laid, body, self._folder)
+            laying = asyncio.get_running_loop().run_in_executor(self._pool, _laid, pieces, self._folder)
         except RuntimeError:
             return  # no thread to be had
         laying.add_done_callback(lambda laid: None if laid.cancelled() else _tell(laid.result(), done))
@@ -63,21 +67,32 @@ def _tell(part: Part | None, done: Callable[[Part], None]) -> None:
         done(part)
 
 
-def _laid(body: bytes, folder: Path | None) -> Part | None:
+def _laid(pieces: Sequence[bytes | Part], folder: Path | None) -> Part | None:
     if folder is not None and hasattr(os, "O_TMPFILE"):
         try:
-            return _written(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), body)
+            return _written(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), pieces)
         except OSError:
             pass  # full, or of a kind that knows no files without a name: memory does as well
     try:
-        return _written(os.memfd_create("pyproxy", os.MFD_CLOEXEC), body)
+        return _written(os.memfd_create("pyproxy", os.MFD_CLOEXEC), pieces)
     except OSError:
         return None  # no descriptor left: who asked goes on without
 
 
-def _written(fd: int, body: bytes) -> Part:
+def _written(fd: int, pieces: Sequence[bytes | Part]) -> Part:
     file = Descriptor(fd)
-    left = memoryview(body)
+    texts = [piece if isinstance(piece, bytes) else _read(piece) for piece in pieces]
+    total = sum(map(len, texts))
+    given = os.writev(fd, texts)  # at once: so the kernel keeps the file in pages as large as it can
+    left = memoryview(b"".join(texts))[given:] if given < total else b""
     while left:
         left = left[os.write(fd, left) :]
-    return Part(file, 0, len(body))
+    return Part(file, 0, total)
+
+
+def _read(part: Part) -> bytes:
+    """Raises OSError."""
+    data = os.pread(part.file.fd, part.length, part.start)
+    if len(data) < part.length:
+        raise OSError(errno.EIO, "a stored file is shorter than it was")
+    return data

@@ -29,7 +29,7 @@ def laid(spool: Spool) -> Part:
 
 def laid_by(spool: Spool) -> list[Part]:
     found: list[Part] = []
-    spool.lay(BODY, found.append)
+    spool.lay((BODY[:1000], BODY[1000:]), found.append)
     return found
 
 
@@ -64,6 +64,19 @@ def test_file__that_nobody_has_any_more__is_closed(tmp_path: Path) -> None:
         os.fstat(fd)
 
 
+def test_file__of_a_part_of_another__has_its_bytes_behind_the_piece_before() -> None:
+    source = laid(Spool())
+    found: list[Part] = []
+    Spool().lay((b"head", Part(source.file, 100, 1000)), found.append)
+    assert content(found[0]) == b"head" + BODY[100:1100]
+
+
+def test_file__of_more_than_the_system_writes_at_once__is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, pieces: some(fd, [piece[:300] for piece in pieces[:1]]))
+    assert content(laid(Spool())) == BODY
+
+
 async def test_file__where_no_thread_is_to_be_had__is_not_made(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         pass  # shut down: a system without threads to give is told of in the same way
@@ -83,6 +96,6 @@ def test_descriptor__that_takes_long_to_close__is_closed_as_it_was_told_to() -> 
 async def test_file__made_by_a_pool__is_told_of_on_the_loop(tmp_path: Path) -> None:
     told: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
     with ThreadPoolExecutor(1) as pool:
-        Spool(tmp_path, pool).lay(BODY, told.set_result)
+        Spool(tmp_path, pool).lay((BODY[:1000], BODY[1000:]), told.set_result)
         assert not told.done()
         assert content(await told) == BODY

@@ -104,7 +104,7 @@ class Template:
 
 @functools.lru_cache(maxsize=1024)
 def _micro(micros: int) -> str:
-    return str(round(micros / 1e6, 6))
+    return str(micros / 1e6)  # the nearest float to those six decimals, which is shown by them: no need to round
 
 
 def _text_value(name: str, value: Value) -> str:

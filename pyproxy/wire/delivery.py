@@ -23,11 +23,12 @@ MORE: Final = getattr(socket, "MSG_MORE", 0)
 class Delivery:
     """An answer that was begun: the kernel has taken `given` bytes."""
 
-    __slots__ = ("_head", "_part", "_size", "_sock", "_standing", "given", "started")
+    __slots__ = ("_body", "_head", "_part", "_size", "_sock", "_standing", "given", "started")
 
     def __init__(self, answer: Answer, sock: socket.socket, given: int, started: float) -> None:
         # Not the answer itself: it may be renewed meanwhile.
-        self._head, self._part, self._size, self._standing = answer.head, answer.part, answer.size, answer.standing
+        self._head, self._body, self._part = answer.head, memoryview(answer.body), answer.part
+        self._size, self._standing = answer.size, answer.standing
         self._sock = sock
         self.given = given
         self.started = started
@@ -46,12 +47,12 @@ class Delivery:
         return not self.missing
 
     def _some(self) -> int:
-        if self.given < len(self._head):
-            return self._sock.send(self._head[self.given :], MORE if self._part is not None else 0)
+        at = self.given - len(self._head)
+        if at < 0:
+            return self._sock.send(self._head[at:], MORE if self._size > len(self._head) else 0)
         if self._part is None:
-            return 0
-        at = self._part.start + self.given - len(self._head)
-        count = os.sendfile(self._sock.fileno(), self._part.file.fd, at, min(STEP, self.missing))
+            return self._sock.send(self._body[at:])
+        count = os.sendfile(self._sock.fileno(), self._part.file.fd, self._part.start + at, min(STEP, self.missing))
         if not count:
             raise OSError(errno.EIO, "a stored file is shorter than it was")
         return count

@@ -147,6 +147,7 @@ def _settle(given: list[Answer]) -> None:
     """Has what was given in one go counted and logged."""
     for answer in given:
         repeats, answer.repeats = answer.repeats, []
+        answer.lay_after -= len(repeats)
         try:
             answer.standing.repeated(repeats)
         except Exception:  # noqa: BLE001 - nor cost those of others their counting

@@ -6,8 +6,10 @@ than it stands: a second or so.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from pyproxy.part import Part, Spool
@@ -20,6 +22,15 @@ LARGE = 32 * 1024
 
 DESCRIPTOR = 128 * 1024
 """Bytes that an open file counts for: there are not many to be had."""
+
+COPIED = 128 * 1024
+"""Bytes of a stored file up to which it is copied behind a head: beside more, one call to the kernel is little."""
+
+OFTEN = 64
+"""Repetitions of an answer with a new head after which both are put into a new file, to be sent by one call."""
+
+PER_REPETITION = 2048
+"""Bytes of a file that are made in the time that one such call saves; so more is asked of larger ones."""
 
 _OVERHEAD = 1024
 """Bytes that an answer takes beside its own, about."""
@@ -60,10 +71,12 @@ class Answer:
     head: bytes
     """With the body behind it, if that is small: one piece goes faster to the kernel than two."""
     body: bytes
-    """Of a large one, to be put into a file when it is first repeated."""
+    """Of a large one, to be put into a file when it is first repeated, and given from here until it is there."""
     standing: Standing
     part: Part | None = None
     """The body, where it lies in a file."""
+    whole: Part | None = field(default=None, init=False)
+    """Head and body, where they lie in a file one behind the other: of this answer alone, as heads age."""
     until: float = field(init=False)
     due: float = field(init=False)
     size: int = field(init=False)
@@ -72,13 +85,16 @@ class Answer:
     """In which it was last seen to stand."""
     repeats: list[Repeat] = field(default_factory=list, init=False)
     """What it was given for in that turn and is still to be counted."""
-    laid: bool = field(default=False, init=False)
-    """A file was asked for."""
+    lay_after: int = field(init=False)
+    """Repetitions after which it is to be put into a file."""
+    copied: bool = field(default=False, init=False)
+    """It has a file beside the stored one, or will have."""
 
     def __post_init__(self) -> None:
         self.until = self.standing.until
         self.due = min(self.until, self.standing.due)
         self.size = len(self.head) + (len(self.body) if self.part is None else self.part.length)
+        self.lay_after = self._lay_after()
 
     @classmethod
     def of(cls, head: bytes, body: bytes, standing: Standing) -> Answer:
@@ -86,30 +102,35 @@ class Answer:
             return cls(head + body, b"", standing)
         return cls(head, body, standing)
 
+    def _lay_after(self) -> int:
+        if self.part is None:
+            return 0 if self.body else sys.maxsize
+        if not self.body and self.part.length > COPIED:
+            return sys.maxsize
+        return max(OFTEN, self.size // PER_REPETITION)
+
     @property
     def files(self) -> int:
         """Open files that it has, or will have."""
-        return 1 if self.body or self.part is not None else 0
+        return self.copied + bool(self.body or self.part is not None)
 
     @property
     def weight(self) -> int:
-        """Bytes that it counts for: a large body is here twice, for those who still wait for its file."""
+        """Bytes that it counts for: a large body is here twice, until its file is there and beside it."""
         return len(self.head) + 2 * len(self.body) + DESCRIPTOR * self.files + _OVERHEAD
 
-    @property
-    def is_whole(self) -> bool:
-        """It can be sent: its body is behind its head, or in a file."""
-        return not self.body or self.part is not None
-
-    def put_into(self, part: Part) -> None:
-        """The body lies in a file from now on."""
-        self.part = part
+    def put_into(self, head: bytes, whole: Part) -> None:
+        """The body lies in a file from now on, behind this head."""
+        if self.body:
+            self.part = Part(whole.file, len(head), len(self.body))
+        if head is self.head:
+            self.whole = whole
 
     def renew(self, other: Answer) -> None:
         """Becomes the other, which has the same body and so needs no file of its own."""
-        self.head, self.standing = other.head, other.standing
+        self.head, self.standing, self.whole = other.head, other.standing, None
         self.until, self.due, self.size, self.turn = other.until, other.due, other.size, 0
-        self.laid = self.part is not None  # what there was no room for a second ago is tried again
+        self.lay_after, self.copied = self._lay_after(), False  # what there was no room for is tried again
 
 
 class Memory:
@@ -143,13 +164,22 @@ class Memory:
         if not answer.standing.holds(self._turn):
             self.forget(asked)
             return False
-        if not answer.is_whole:
-            if not answer.laid:
-                answer.laid = True
-                self._spool.lay(answer.body, answer.put_into)
-            return answer.is_whole
+        if answer.lay_after <= 0:
+            self._lay(answer)
         answer.turn = self._turn
         return True
+
+    def _lay(self, answer: Answer) -> None:
+        """Has it put into a file, if there is room for one."""
+        answer.lay_after = sys.maxsize
+        body: bytes | Part = answer.body
+        if not body and answer.part is not None:
+            if self.files >= self._most_files or self.bytes + DESCRIPTOR > self._capacity:
+                return
+            body, answer.copied = answer.part, True
+            self.files += 1
+            self.bytes += DESCRIPTOR
+        self._spool.lay((answer.head, body), partial(answer.put_into, answer.head))
 
     def put(self, asked: bytes, answer: Answer) -> None:
         """Keeps it, if there is room."""

@@ -59,17 +59,21 @@ class Repeater:
 
         `started`: the loop's time when its request was there.
         """
-        head, part, fd, given = answer.head, answer.part, self.fd, 0
+        fd, given, size = self.fd, 0, answer.size
         try:
-            if part is None:
-                given = os.write(fd, head)
-            else:
-                given = self._sock.send(head, MORE)
-                if given == len(head):
+            if (whole := answer.whole) is not None:
+                given = os.sendfile(fd, whole.file.fd, 0, min(STEP, size))
+            elif (part := answer.part) is not None:
+                given = self._sock.send(answer.head, MORE)
+                if given == len(answer.head):
                     given += os.sendfile(fd, part.file.fd, part.start, min(STEP, part.length))
+            elif answer.body:
+                given = self._sock.sendmsg((answer.head, answer.body))
+            else:
+                given = os.write(fd, answer.head)
         except OSError:
             pass  # full, or broken: the next step tells which
-        if given == answer.size:
+        if given == size:
             return True
         self.delivery = Delivery(answer, self._sock, given, started)
         return False

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pyproxy.part import Spool
 from pyproxy.wire import Connection, Handler, Limits, Listener
 from tests.fakes.raw_client import RawClient
 
@@ -22,9 +23,13 @@ QUICK = {"sweep": 0.02, "linger": 0.2}
 
 @contextlib.asynccontextmanager
 async def serving(
-    handler: Handler, *, where: tuple[str, int] | Path | socket.socket = LOCAL, **limits: Any
-) -> AsyncIterator[Listener]:  # Any: fields of Limits
-    listener = Listener(handler, where, limits=Limits(**{**QUICK, **limits}))
+    handler: Handler,
+    *,
+    where: tuple[str, int] | Path | socket.socket = LOCAL,
+    spool: Spool | None = None,
+    **limits: Any,  # Any: fields of Limits
+) -> AsyncIterator[Listener]:
+    listener = Listener(handler, where, limits=Limits(**{**QUICK, **limits}), spool=spool)
     await listener.start()
     try:
         yield listener

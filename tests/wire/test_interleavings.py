@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyproxy.wire import Listener
+from pyproxy.part import Spool
+from pyproxy.wire import Listener, memory
 from tests.daemon import noise
 from tests.fakes.raw_client import RawClient
 from tests.wire.serving import get, post, serving, until
-from tests.wire.worlds import World
+from tests.wire.worlds import Moody, World
 
 GOOD = [get("/a"), get("/b"), get("/304"), get("/a", method="HEAD"), get("/a", "X-Other: 1"), post(b"abc", path="/a")]
 WRONG = [b"GET /a HTTP/1.1\r\n\r\n", b"\x16\x03\x01 noise\r\n\r\n", get("/a", "Content-Length: x")]
@@ -162,11 +164,13 @@ def narrow() -> Iterator[socket.socket]:
         yield sock
 
 
-async def heard(world: World, script: list[tuple[str, tuple[Turn, ...]]]) -> list[list[str]]:
+async def heard(
+    world: World, script: list[tuple[str, tuple[Turn, ...]]], spool: Spool | None = None
+) -> list[list[str]]:
     """What each client was told who got to read it."""
     async with AsyncExitStack() as stack:
         where = stack.enter_context(narrow())
-        listener = await stack.enter_async_context(serving(world, where=where))
+        listener = await stack.enter_async_context(serving(world, where=where, spool=spool))
         crowd = Crowd(listener, heard=[[] for _ in range(COUNT)])
         crowd.clients = [await crowd.another() for _ in range(COUNT)]
         for before, turns_of_all in script:
@@ -182,12 +186,16 @@ async def heard(world: World, script: list[tuple[str, tuple[Turn, ...]]]) -> lis
 
 
 @settings(max_examples=15, deadline=None)
-@given(rounds)
+@given(rounds, st.integers(0, 3))
 def test_crowd__whatever_it_does__is_told_the_same_with_it_and_without_it(
-    script: list[tuple[str, tuple[Turn, ...]]],
+    script: list[tuple[str, tuple[Turn, ...]]], files: int
 ) -> None:
     hot, cold = World(hot=True, large=LARGE), World(hot=False, large=LARGE)
-    assert asyncio.run(heard(hot, script)) == asyncio.run(heard(cold, script))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "OFTEN", 1)
+        patch.setattr(memory, "PER_REPETITION", 2 * len(LARGE))
+        told = asyncio.run(heard(hot, script, Moody(files)))
+    assert told == asyncio.run(heard(cold, script))
     assert cold.repeated == 0
     assert hot.handled + hot.repeated <= sum(len(turn.requests) for _, turns in script for turn in turns)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from pyproxy.part import Part, Spool
-from pyproxy.wire.memory import LARGE, Answer, Memory
+from pyproxy.wire.memory import COPIED, DESCRIPTOR, LARGE, OFTEN, Answer, Memory
 from tests.daemon import noise
 from tests.fakes.raw_client import connected
 from tests.wire.serving import connections, get, post, serving, until
-from tests.wire.worlds import LONG, Resting, World
+from tests.wire.worlds import LONG, Moody, Resting, World
 
 
 async def test_request__repeated__is_answered_by_heart_with_the_same_bytes() -> None:
@@ -134,10 +134,13 @@ LARGE_BODY = noise(3_000_000)
 
 @pytest.mark.parametrize("path", ["/page", "/file"])
 @pytest.mark.parametrize("unix", [False, True])
-async def test_large_answer__repeated__is_the_same_to_the_last_byte(tmp_path: Path, path: str, *, unix: bool) -> None:
+@pytest.mark.parametrize("spool", [Spool(), Moody(0)], ids=["in a file", "without a file"])
+async def test_large_answer__repeated__is_the_same_to_the_last_byte(
+    tmp_path: Path, path: str, spool: Spool, *, unix: bool
+) -> None:
     world = World(body=LARGE_BODY)
     where = tmp_path / "s" if unix else ("127.0.0.1", 0)
-    async with serving(world, where=where) as listener, connected(listener.address) as client:
+    async with serving(world, where=where, spool=spool) as listener, connected(listener.address) as client:
         first = await client.ask(get(path))
         assert first.body.endswith(LARGE_BODY)
         for _ in range(3):
@@ -147,9 +150,10 @@ async def test_large_answer__repeated__is_the_same_to_the_last_byte(tmp_path: Pa
     assert all(missing == 0 for resting in world.given for missing in resting.missing)
 
 
-async def test_large_answer__while_it_is_sent__others_are_answered_and_what_follows_waits() -> None:
+@pytest.mark.parametrize("spool", [Spool(), Moody(0)], ids=["in a file", "without a file"])
+async def test_large_answer__while_it_is_sent__others_are_answered_and_what_follows_waits(spool: Spool) -> None:
     world = World(body=LARGE_BODY * 4)
-    async with serving(world) as listener, connected(listener.address, receive_buffer=4096) as client:
+    async with serving(world, spool=spool) as listener, connected(listener.address, receive_buffer=4096) as client:
         first = await client.ask(get("/page"))
         await client.send(get("/page"))
         (connection,) = connections(listener)
@@ -280,31 +284,114 @@ def test_memory__full__keeps_what_it_has_and_counts_it() -> None:
     assert (memory.answers, memory.bytes) == ({}, 0)
 
 
-class Full(Spool):
-    """A place for files that has no room at first."""
-
-    full = True
-    asked = 0
-
-    def lay(self, body: bytes, done: Callable[[Part], None]) -> None:
-        self.asked += 1
-        if not self.full:
-            super().lay(body, done)
+BODY = noise(LARGE + 1)
 
 
-def test_memory__whose_answer_got_no_file__asks_again_when_it_is_made_anew() -> None:
-    spool = Full()
+def a_memory(spool: Spool) -> tuple[Memory, Callable[[], Answer]]:
+    """A memory with a large answer, and what gives that answer where it stands."""
     memory = Memory(spool)
-    memory.put(b"asked", Answer.of(b"head", bytes(LARGE + 1), Resting()))
+    memory.put(b"asked", Answer.of(b"old head", BODY, Resting()))
 
-    def stands() -> bool:
+    def given() -> Answer:
+        answer = memory.answers[b"asked"]
         memory.begin_turn()
-        return memory.stands(b"asked", memory.answers[b"asked"], 1.0)
+        assert memory.stands(b"asked", answer, 1.0)
+        return answer
 
-    assert [stands(), stands(), spool.asked] == [False, False, 1]
-    spool.full = False
-    memory.put(b"asked", Answer.of(b"head", bytes(LARGE + 1), Resting()))
-    assert [stands(), stands(), spool.asked] == [True, True, 2]
+    return memory, given
+
+
+def content(part: Part | None) -> bytes | None:
+    return None if part is None else os.pread(part.file.fd, part.length, part.start)
+
+
+def test_large_answer__repeated__lies_in_a_file_behind_its_head() -> None:
+    _, given = a_memory(Spool())
+    answer = given()
+    assert (content(answer.whole), content(answer.part)) == (b"old head" + BODY, BODY)
+
+
+def test_large_answer__made_anew__has_the_file_of_before_and_one_of_its_own_when_it_is_asked_for_often() -> None:
+    memory, given = a_memory(Spool())
+    before = given().whole
+    memory.put(b"asked", Answer.of(b"new", BODY, Resting()))
+    answer = given()
+    assert (answer.whole, content(answer.part)) == (None, BODY)
+    answer.lay_after -= OFTEN
+    given()
+    assert (content(answer.whole), content(answer.part)) == (b"new" + BODY, BODY)
+    assert content(before) == b"old head" + BODY  # which the kernel may still be sending
+
+
+def test_large_answer__made_anew_while_its_file_was_made__takes_the_body_alone() -> None:
+    asked: list[Callable[[], None]] = []
+
+    class Slow(Spool):
+        def lay(self, pieces: Sequence[bytes | Part], done: Callable[[Part], None]) -> None:
+            asked.append(lambda: Spool().lay(pieces, done))
+
+    memory, given = a_memory(Slow())
+    given()
+    memory.put(b"asked", Answer.of(b"new", BODY, Resting()))
+    asked[0]()
+    answer = given()
+    assert (answer.whole, content(answer.part)) == (None, BODY)
+
+
+def test_large_answer__that_got_no_file__asks_for_one_again_when_it_is_made_anew() -> None:
+    spool = Moody(2)
+    memory, given = a_memory(spool)
+    assert [given().part, given().part, spool.asked] == [None, None, 1]
+    memory.put(b"asked", Answer.of(b"head", BODY, Resting()))
+    assert [content(given().part), spool.asked] == [BODY, 2]
+
+
+def stored(body: bytes) -> Part:
+    found: list[Part] = []
+    Spool().lay((b"before", body, b"after"), found.append)
+    return Part(found[0].file, len(b"before"), len(body))
+
+
+def a_memory_of_stored(*, files: int, length: int = COPIED) -> tuple[Memory, Callable[[], Answer]]:
+    memory = Memory(Spool(), files=files)
+    body = noise(length)
+    memory.put(b"asked", Answer(b"head", b"", Resting(), stored(body)))
+
+    def often() -> Answer:
+        answer = memory.answers[b"asked"]
+        answer.lay_after -= OFTEN
+        memory.begin_turn()
+        assert memory.stands(b"asked", answer, 1.0)
+        return answer
+
+    return memory, often
+
+
+def test_stored_file__asked_for_often__is_copied_behind_its_head_and_counted_twice() -> None:
+    memory, often = a_memory_of_stored(files=2)
+    answer, bytes_before = memory.answers[b"asked"], memory.bytes
+    assert (answer.whole, memory.files) == (None, 1)
+    often()
+    assert answer.part is not None
+    assert content(answer.whole) == b"head" + (content(answer.part) or b"")
+    assert (memory.files, memory.bytes) == (2, bytes_before + DESCRIPTOR)
+    memory.forget(b"asked")
+    assert (memory.files, memory.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(("files", "length"), [(1, 1000), (2, COPIED + 1)], ids=["no room", "too large"])
+def test_stored_file__without_room_for_a_copy_or_too_large__is_sent_as_it_is(files: int, length: int) -> None:
+    memory, often = a_memory_of_stored(files=files, length=length)
+    assert often().whole is None
+    assert memory.files == 1
+
+
+def test_stored_file__shorter_than_it_was__is_not_copied() -> None:
+    memory, often = a_memory_of_stored(files=2)
+    (part,) = [answer.part for answer in memory.answers.values()]
+    assert part is not None
+    os.ftruncate(part.file.fd, 1000)
+    assert often().whole is None
 
 
 def test_memory__holds_no_more_files_open_than_it_may() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -34,6 +34,20 @@ class Resting:
         assert all(0 <= seconds < LONG for _, seconds in repeats)
         self.clients += [client for client, _ in repeats]
         self.missing.append(missing)
+
+
+class Moody(Spool):
+    """Makes one file of so many that are asked for, and none of the others."""
+
+    def __init__(self, one_of: int) -> None:
+        super().__init__()
+        self._one_of = one_of
+        self.asked = 0
+
+    def lay(self, pieces: Sequence[bytes | Part], done: Callable[[Part], None]) -> None:
+        self.asked += 1
+        if self._one_of and self.asked % self._one_of == 0:
+            super().lay(pieces, done)
 
 
 @dataclass
@@ -86,7 +100,7 @@ class World:
         response.content_length = len(body)
         await response.prepare(request)
         await response.write(body)
-        Spool().lay(b"before" + body + b"after", lambda part: setattr(request, "part", part))
+        Spool().lay((b"before", body, b"after"), lambda part: setattr(request, "part", part))
         assert request.part is not None
         request.part = Part(request.part.file, len(b"before"), len(body))
         return response
