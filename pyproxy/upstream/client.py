@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -98,7 +97,7 @@ class Upstream:
                 raise wrong("its page ends early", again=True)
             return PageFound(body, answer.content_type, answer.url, answer.validators)
 
-        question = Question("page", f"{self.settings.url}{project}/", deadline, headers={"Accept": ACCEPT_PAGE})
+        question = Question("page", f"{self.settings.url}{project}/", deadline, {"Accept": ACCEPT_PAGE})
         return await self._conditional(question, judge, validators, missing=self.settings.missing_status)
 
     async def small(
@@ -117,7 +116,7 @@ class Upstream:
             body = await bodies.read(answer, limit=limit, silence=self.settings.read_timeout, deadline=deadline)
             return SmallFound(body, answer.content_type, answer.validators)
 
-        question = Question(kind, url, deadline, headers={"Accept": accept})
+        question = Question(kind, url, deadline, {"Accept": accept})
         return await self._conditional(question, judge, validators, missing=_GONE | self.settings.missing_status)
 
     async def list_to(self, path: Path, validators: Validators, *, deadline: float) -> ListFound | Unchanged | Missing:
@@ -130,7 +129,7 @@ class Upstream:
             await bodies.write(answer, path, limit=LIST_LIMIT, silence=self.settings.read_timeout, deadline=deadline)
             return ListFound(answer.content_type, answer.url, answer.validators)
 
-        question = Question("list", self.settings.url, deadline, headers={"Accept": ACCEPT_PAGE})
+        question = Question("list", self.settings.url, deadline, {"Accept": ACCEPT_PAGE})
         return await self._conditional(question, judge, validators, missing=_GONE | self.settings.missing_status)
 
     @asynccontextmanager
@@ -165,7 +164,7 @@ class Upstream:
             silence = self.settings.read_timeout
             return FileStream(answer, span, silence=silence, pace=self._pace, failed=self._asking.as_error)
 
-        question = Question(kind, url, self._head_deadline(deadline), headers=headers)
+        question = Question(kind, url, self._head_deadline(deadline), headers)
         stream = await self._asking.ask(question, judge, keep_open=True)
         try:
             yield stream
@@ -179,10 +178,10 @@ class Upstream:
         """Size and validators of a file, without its bytes. Raises FileUnknown."""
         until = self._head_deadline(deadline)
         headers = {"Accept-Encoding": "identity"}
-        found = await self._asking.ask(Question(kind, url, until, "HEAD", headers), self._judge_head)
+        found = await self._asking.ask(Question(kind, url, until, headers, "HEAD"), self._judge_head)
         if found is None:
             # The first byte's answer tells the whole length.
-            question = Question(kind, url, until, headers={**headers, "Range": "bytes=0-0"})
+            question = Question(kind, url, until, {**headers, "Range": "bytes=0-0"})
             found = await self._asking.ask(question, self._judge_first_byte)
         return found
 
@@ -222,7 +221,7 @@ class Upstream:
                 raise _refusal(answer)
 
             headers = {**question.headers, "Accept-Encoding": "gzip", **_conditions(known)}
-            return await self._asking.ask(replace(question, headers=headers), judge_status)
+            return await self._asking.ask(question._replace(headers=headers), judge_status)
 
         found = await asked_with(validators)
         if found is None:

@@ -6,8 +6,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import ClientRequest
 from multidict import CIMultiDict
@@ -31,15 +30,14 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_ROUTES: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """`deadline` (the loop's time) bounds the waiting for the head of an answer, pauses and attempts included."""
 
     kind: Kind
     url: str
     deadline: float
+    headers: Mapping[str, str]
     method: str = "GET"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Exchange:
@@ -68,13 +66,10 @@ class Exchange:
 
     async def _place(self, question: Question) -> Callable[[], None]:
         """A place among the remote's requests. Raises Trouble where none becomes free in time."""
-        if self._slots.is_free(question.kind):
-            return await self._slots.take(question.kind)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout_at(question.deadline):
-                return await self._slots.take(question.kind)
+            return await self._slots.take(question.kind, until=question.deadline)
         except TimeoutError as exc:
             why = f"no free connection within {loop.time() - began:.1f} s ({self._settings.max_connections} in use)"
             raise Trouble(why, ours=True, timeout=True) from exc

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from itertools import count
 
 from pyproxy.upstream.values import Kind
 
@@ -12,32 +14,83 @@ SHARE = 0.8
 
 
 class Slots:
-    """Places for `limit` requests. Who waits is served in the order of coming."""
+    """Places for `limit` requests. Who waits is served in the order of coming, as far as the shares go.
+
+    Waiting takes one future and one timer: two semaphores within asyncio.timeout took a fifth of a page's request.
+    """
 
     def __init__(self, limit: int) -> None:
         share = max(1, int(limit * SHARE))
-        self._all = asyncio.Semaphore(limit)
-        self._files = asyncio.Semaphore(share)
-        self._others = asyncio.Semaphore(share)
+        self._free = limit
+        self._files = _Share(share)
+        self._others = _Share(share)
+        self._coming = count()
 
-    def is_free(self, kind: Kind) -> bool:
-        """Whether `take` would not wait now."""
-        part = self._files if kind == "file" else self._others
-        return not (part.locked() or self._all.locked())
+    async def take(self, kind: Kind, *, until: float) -> Callable[[], None]:
+        """Waits for a place, and gives what gives it back; calling that twice is once.
 
-    async def take(self, kind: Kind) -> Callable[[], None]:
-        """Waits for a place, and gives what gives it back. Calling that twice is once."""
-        part = self._files if kind == "file" else self._others
-        await part.acquire()
+        Raises TimeoutError where none is free by `until` (the loop's time).
+        """
+        share = self._files if kind == "file" else self._others
+        if self._free and share.left:
+            self._hand_out(share)
+        else:
+            await self._wait(share, until)
+        held = [share]
+
+        def give_back() -> None:
+            if held:
+                self._take_back(held.pop())
+
+        return give_back
+
+    async def _wait(self, share: _Share, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[None] = loop.create_future()
+        share.waiting.append((next(self._coming), place))
+        limit = loop.call_at(until, _too_late, place)
         try:
-            await self._all.acquire()
-        except BaseException:
-            part.release()
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._take_back(share)  # handed out just now, to nobody
             raise
-        held = [self._all, part]
+        finally:
+            limit.cancel()
 
-        def release() -> None:
-            while held:
-                held.pop().release()
+    def _hand_out(self, share: _Share) -> None:
+        self._free -= 1
+        share.left -= 1
 
-        return release
+    def _take_back(self, share: _Share) -> None:
+        self._free += 1
+        share.left += 1
+        while self._free:
+            first = min((share for share in (self._files, self._others) if share.is_wanted()), key=_since, default=None)
+            if first is None:
+                return
+            _, place = first.waiting.popleft()
+            self._hand_out(first)
+            place.set_result(None)
+
+
+class _Share:
+    """What one sort of requests may still take, and who of them waits for a place, since which turn."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def is_wanted(self) -> bool:
+        while self.waiting and self.waiting[0][1].done():
+            self.waiting.popleft()  # gave up
+        return self.left > 0 and len(self.waiting) > 0
+
+
+def _since(share: _Share) -> int:
+    return share.waiting[0][0]
+
+
+def _too_late(place: asyncio.Future[None]) -> None:
+    if not place.done():
+        place.set_exception(TimeoutError())

@@ -20,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9._])?\Z")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 # All that may stand in a request line, percent signs included: an escape is sent as it was given.
 _AS_IT_STANDS = "!#$%&'()*+,/:;=?@[]~-._"
+_SENDABLE = re.compile(rf"[A-Za-z0-9{re.escape(_AS_IT_STANDS)}]*\Z")
 _PARTS = re.compile(r"([^:/?#]*)://([^/?#]*)([^?#]*)(?:(\?[^#]+)|\?)?(?:#.*)?\Z")
 
 
@@ -47,9 +48,7 @@ class Target(NamedTuple):
 
 def target(raw: str) -> Target:
     """Raises Trouble for what is no http or https URL with a plain host, and for userinfo."""
-    if _CONTROLS.search(raw):
-        raise Trouble("led to a URL with control characters")
-    quoted = urllib.parse.quote(raw.strip(" "), safe=_AS_IT_STANDS)
+    quoted = raw if _SENDABLE.match(raw) else _quoted(raw)
     if len(quoted) > LONGEST_URL:
         raise Trouble("led to a URL that is too long")
     match = _PARTS.match(quoted)
@@ -60,6 +59,12 @@ def target(raw: str) -> Target:
         raise Trouble("led to a URL without a host")
     base = f"{scheme}://{match[2]}"
     return Target(base, (match[3] or "/") + (match[4] or ""), _origin(base))
+
+
+def _quoted(raw: str) -> str:
+    if _CONTROLS.search(raw):
+        raise Trouble("led to a URL with control characters")
+    return urllib.parse.quote(raw.strip(" "), safe=_AS_IT_STANDS)
 
 
 @lru_cache(256)  # asked of every request; what raises is not kept
