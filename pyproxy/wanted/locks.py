@@ -21,10 +21,18 @@ def read_lock(path: Path) -> Wishes:
     """What the lock file names, by whichever of the two it is. Raises Unreadable."""
     top = _toml(path)
     if "lock-version" in top:
+        # PEP 751: who does not support the major version must say so, and later minor ones add to what is known.
+        _understood(path, "lock-version", str(top["lock-version"]).partition(".")[0], top["lock-version"])
         return _collected(path, _tables(top, "packages", path), _pylock)
     if isinstance(top.get("version"), int) and ("package" in top or "requires-python" in top):
+        _understood(path, "version", str(top["version"]), top["version"])
         return _collected(path, _tables(top, "package", path), _uv)
     raise Unreadable(f"{path}: neither a pylock.toml nor a uv.lock")
+
+
+def _understood(path: Path, key: str, major: str, told: object) -> None:
+    if major != "1":
+        raise Unreadable(f"{path}: {key} {printable(str(told), 20)} is not understood, only 1")
 
 
 def _toml(path: Path) -> _Table:
