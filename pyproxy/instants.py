@@ -11,9 +11,8 @@ _INSTANT = re.compile(
     r"(?:[Tt](?P<time>\d{2}:\d{2}:\d{2})(?P<fraction>\.\d{1,30})?(?P<zone>[Zz]|[+-]\d{2}:\d{2}))?\Z",
     re.ASCII,
 )
-_DAY = timedelta(days=1)
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
-_ALMOST = _DAY - timedelta.resolution  # no zone is further from UTC
+_ALMOST = timedelta(days=1) - timedelta.resolution  # no zone is further from UTC
 _EARLIEST = datetime.min.replace(tzinfo=timezone(_ALMOST))
 _LATEST = datetime.max.replace(tzinfo=timezone(-_ALMOST))
 
@@ -29,7 +28,7 @@ def as_instant(text: str) -> float | None:
     try:
         day = date.fromisoformat(match["day"])
         if match["time"] is None:
-            return (datetime.combine(day, time.min, UTC) + _DAY).timestamp() - 1e-6
+            return min(datetime.combine(day, time.max, UTC).timestamp(), _LAST)
         # A leap second is the last of its minute: no clock here counts it.
         clock = match["time"].replace(":60", ":59") if match["time"].endswith(":60") else match["time"]
         fraction = (match["fraction"] or "")[:7]

@@ -49,7 +49,6 @@ def test_date__stands_for_the_end_of_its_day_in_utc() -> None:
         "2024-01-01T00:00:00.Z",
         "2024-01-01T00:00:00+0200",
         "2024-01-01\n",
-        "9999-12-31",
         "9999-12-31T23:59:59-14:00",
         "0001-01-01T00:00:00+14:00",
         "\u0662\u0660\u0662\u0664-01-01",
@@ -71,7 +70,7 @@ def test_instant__shown__is_read_as_the_same_second(moment: datetime) -> None:
     assert as_instant(show_instant(seconds)) == seconds
 
 
-@pytest.mark.parametrize("text", ["9999-12-31T23:59:59.999999Z", "9999-12-30", "0001-01-01T00:00:00Z"])
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59.999999Z", "9999-12-31", "0001-01-01T00:00:00Z"])
 def test_instant__at_an_end_of_time__can_be_shown(text: str) -> None:
     found = as_instant(text)
 
