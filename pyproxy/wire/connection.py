@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, cast
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.http import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
@@ -51,10 +50,12 @@ class Connection(Feed):
     """The protocol of one client.
 
     While it is idle, a whole head that comes alone and whose answer is known by heart gets that answer at once
-    (`_repeat`), and so do the next ones, without this class (`FastLane`); everything else goes to aiohttp (`Feed`).
+    (`_repeat`), and so do the next ones, without this class (`FastLane`); everything else goes to aiohttp's parser
+    (`Feed`), and what that makes of it to a task of its own, which answers it.
     """
 
     __slots__ = (
+        "_came",
         "_client",
         "_ended",
         "_known",
@@ -63,19 +64,27 @@ class Connection(Feed):
         "_request",
         "_shared",
         "_socket",
+        "_task",
+        "peername",
+        "sockname",
     )
 
-    def __init__(self, manager: web.Server, shared: Shared, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
-        # Any: aiohttp's own options, passed through as its Server does.
-        super().__init__(manager, shared.limits, loop=loop, **options)
+    ssl_context = None  # this and the two names are for aiohttp's requests
+
+    def __init__(self, shared: Shared, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(shared.limits, loop=loop)
         self._shared = shared
         self._known = shared.memory.answers
         self._request: Request | None = None  # the one that is being answered
         self._refusing = 0  # the status to answer it with, instead of the handler's
+        self._task: asyncio.Task[None] | None = None  # answers it, and then reads what is left of its body
+        self._came: tuple[RawRequestMessage, StreamReader] | None = None  # the next one, which waits for that
         self._ended = False  # the client has shut down its side, and says nothing more
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
         self._repeater: Repeater | None = None
         self._client = ""
+        self.peername: Any = None  # Any: addresses, of a form for each family
+        self.sockname: Any = None
 
     # --- what the owner sees -----------------------------------------------------------------------------------------
 
@@ -137,9 +146,10 @@ class Connection(Feed):
     # --- bytes from the client ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = cast("asyncio.Transport", transport)
+        # Not `super`'s: asyncio has switched Nagle's algorithm off already.
+        self._wire = self.transport = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
-        super().connection_made(transport)
+        self.peername, self.sockname = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else _NO_ADDRESS
         self._repeater = Repeater(self, self._wire)
         self._shared.opened(self)
@@ -154,13 +164,19 @@ class Connection(Feed):
                 repeater.close(self._loop.time())
         finally:  # one that cannot be counted must not hold its place for ever
             super().connection_lost(exc)
+            self._parser = None  # which knows this connection: nothing is left for the collector of garbage
+            if self._request is not None:
+                self._request.lost(exc)
+            if self._task is not None:
+                # Nothing that a handler could still do is wanted. Work that others share is shielded.
+                self._task.cancel()
             self._shared.closed(self)
 
     def data_received(self, data: bytes) -> None:
         if (answer := self._known.get(data)) is None or not self._repeat(data, answer):
             self.take(data)
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's never keeps the connection, asyncio's may
+    def eof_received(self) -> bool:
         """The client has shut down its side. Whether it still gets answers: to all that it has asked whole.
 
         One that is gone for good looks the same until it is written to.
@@ -224,18 +240,24 @@ class Connection(Feed):
 
     # --- from a head to its answer -----------------------------------------------------------------------------------
 
-    def begin(self, message: RawRequestMessage, body: StreamReader, task: asyncio.Task[None]) -> Request:
-        """The request that aiohttp is about to have answered; also where it could not parse one and says so itself."""
-        if message.method == "UNKNOWN":  # its stand-in for what it could not parse, which claims HTTP/1.0
-            message = message._replace(version=HttpVersion11)
+    def _asks(self, message: RawRequestMessage, body: StreamReader) -> None:
+        self._came = message, body
+        if self._task is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Has the request answered that has come, if one has."""
+        if self._came is None:
+            return
+        (message, body), self._came = self._came, None
         if message.version != HttpVersion11 or heads.may_have_body(message.headers):
             self._asked = b""  # nothing that the same head could be answered with unseen
         self._refusing = self._intake.begin(message, body)
-        self._request = Request(message, body, self, Writer(self, self._loop), task, self._loop)
+        self._request = Request(message, body, self, Writer(self, self._loop), self._loop)
+        self._task = self._loop.create_task(self._attend(self._request))
         self._advance()
         if self._ended and self._intake.owes_body:
             self._hang_up()  # the rest of the body will not come
-        return self._request
 
     def speaks(self) -> None:
         """The head of an answer goes out now: an older one to the same request may not come after it."""
@@ -247,22 +269,45 @@ class Connection(Feed):
         if self._intake.owes_body and not self._intake.body_begun and self._wire is not None:
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    async def serve(self, request: Request) -> web.StreamResponse:
-        """Has the request answered, to the last byte. Raises ConnectionError where that is no longer possible."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._shared.tasks.add(task)
+    async def _attend(self, request: Request) -> None:
+        """Has a request answered, and reads what its handler has left of its body. One at a time."""
+        stays = False
         try:
-            response = await self._answer(request, task)
+            stays = await self._serve(request)
+            stays = await request.rest_within(self._shared.limits.linger) and stays
+        except ConnectionError:
+            pass  # all is said
+        finally:
+            self._task = None
+            if not stays:
+                self._hang_up()
+        if stays:
+            self._begin()
+
+    async def _serve(self, request: Request) -> bool:
+        """Has the request answered, to the last byte; whether the connection is for more.
+
+        Raises ConnectionError where that is no longer possible.
+        """
+        # In no variable: a cancelled task keeps its frames, and would so keep itself.
+        self._shared.tasks.add(self._own_task)
+        try:
+            response = await self._answer(request)
             self._see_it_is_whole(request, response)
             self._learn(request, response)
             if not response.keep_alive:
                 self._intake.last = True
-            return response
+            return bool(response.keep_alive)
         finally:
-            self._shared.tasks.discard(task)
+            self._shared.tasks.discard(self._own_task)
             self._end()
 
-    async def _answer(self, request: Request, task: asyncio.Task[Any]) -> web.StreamResponse:
+    @property
+    def _own_task(self) -> asyncio.Task[None]:
+        """The task that runs, for whoever runs in it."""
+        return cast("asyncio.Task[None]", self._task)
+
+    async def _answer(self, request: Request) -> web.StreamResponse:
         try:
             response = await self._response_to(request)
             await response.prepare(request)
@@ -272,7 +317,7 @@ class Connection(Feed):
             raise ConnectionResetError("the request's body is broken") from None
         except (Exception, asyncio.CancelledError) as exc:
             # One that nobody asked for comes out of work that was cancelled elsewhere: an error like others.
-            if isinstance(exc, asyncio.CancelledError) and task.cancelling():
+            if isinstance(exc, asyncio.CancelledError) and self._own_task.cancelling():
                 raise
             if self._wire is None or self._wire.is_closing():
                 # The client went away, or was cut off by whoever raised this; either is told of where it is known.
@@ -313,23 +358,6 @@ class Connection(Feed):
             if self._ended and not self._awaits_answer:
                 self._hang_up()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answers for aiohttp where it could not parse a request; its own `message` repeats what the client sent."""
-        if message is None:  # what `serve` has raised: all is said, and the connection closed
-            raise ConnectionResetError("the connection is closed") from exc
-        return self._refusal(status)
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:  # Any: aiohttp's signature
-        """What goes wrong while the rest of a body is thrown away is the client's fault, and its own to know."""
-        if not isinstance(kw.get("exc_info"), web.RequestPayloadError | HttpProcessingError):
-            super().log_exception(*args, **kw)
-
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _refusal(self, status: int) -> web.Response:
@@ -362,16 +390,7 @@ class Connection(Feed):
         if self._request is not None:
             self._tell(status)
             self._wire.write(heads.refusal(status))
-        self._wire.close()  # then aiohttp cancels the handler
-
-    def force_close(self) -> None:
-        """Ends the connection amid an answer, from a handler or from aiohttp; what was given is still delivered.
-
-        A reset instead where the end is all that tells a client that an answer is whole.
-        """
-        if self._request is not None and self._request.ends_by_closing:
-            self.cut()
-        super().force_close()
+        self._wire.close()  # which cancels the handler
 
     def _hang_up(self) -> None:
         self._leave_lane()

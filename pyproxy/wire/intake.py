@@ -79,6 +79,7 @@ class Intake:
         self.last = True
         self.fault = 0
         self._held, self._at = b"", 0
+        self._body = None
 
     def piece(self, *, busy: bool) -> bytes | None:
         """The next bytes for aiohttp; None where there are none that it may have, or `fault` is set."""

@@ -7,15 +7,10 @@ import contextlib
 import logging
 import select
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, cast
-
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from typing import Any
 
 from pyproxy import binding, logs
 from pyproxy.binding import Where
@@ -25,32 +20,21 @@ from pyproxy.wire.entrance import Entrance
 from pyproxy.wire.fast_lane import opened
 from pyproxy.wire.limits import Limits, connection_cap, files_known
 from pyproxy.wire.memory import Memory
-from pyproxy.wire.request import Request
 
 BACKLOG = 4096
 """Connections that the kernel keeps for us, if `net.core.somaxconn` allows: where those beyond the cap wait."""
 
-READ_AHEAD = 64 * 1024
-"""Bytes of a body that aiohttp takes ahead of its handler; it holds twice as much before it stops reading."""
-
 _YIELD = 16  # one in so many idle connections is closed, each sweep, while others wait for a place
 _LAST_WAIT = 5.0  # seconds for connections that were cut to be gone, and for their handlers to end
-_FOR_EVER = 10 * 365 * 86_400.0
 
 _log = logging.getLogger(__name__)
 
 
-class _Server(web.Server):
-    """aiohttp's server, less its timers, logs and texts; the `Shared` of its connections."""
+class _Server:
+    """What the connections of a listener share (`Shared`), and what makes them."""
 
     def __init__(self, handler: Handler, limits: Limits, spool: Spool, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(
-            _serve,
-            request_factory=_request,
-            # A handler's client is gone: nothing it could still do is wanted. Work that others share is shielded.
-            handler_cancellation=True,
-            loop=loop,
-        )
+        self._loop = loop
         self.limits = limits
         self.handler = handler
         self.draining = False
@@ -61,22 +45,8 @@ class _Server(web.Server):
         self.changed = asyncio.Event()  # set whenever a connection has closed
         self.entrance: Entrance | None = None
 
-    def __call__(self) -> Connection:
-        return Connection(
-            self,
-            self,
-            loop=self._loop,
-            # One timer a connection at most, which never comes: the sweep keeps the times. 0 would close idle ones.
-            keepalive_timeout=_FOR_EVER,
-            lingering_time=self.limits.linger,
-            access_log=None,
-            # Our own bounds (`heads.fault`) are met first; aiohttp's count the lines of a head in one of its parsers.
-            max_line_size=self.limits.max_line + 2,
-            max_field_size=self.limits.max_line + 2,
-            max_headers=self.limits.max_header_fields + 2,
-            auto_decompress=False,
-            read_bufsize=READ_AHEAD,
-        )
+    def connection(self) -> Connection:
+        return Connection(self, loop=self._loop)
 
     @property
     def in_flight(self) -> int:
@@ -91,20 +61,6 @@ class _Server(web.Server):
         self.changed.set()
         if self.entrance is not None:
             self.entrance.look()
-
-
-def _serve(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-    return cast("Connection", request.protocol).serve(cast("Request", request))
-
-
-def _request(
-    message: RawRequestMessage,
-    body: StreamReader,
-    connection: web.RequestHandler,
-    _writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> web.BaseRequest:
-    return cast("Connection", connection).begin(message, body, task)
 
 
 class Listener:
@@ -148,6 +104,7 @@ class Listener:
         else:
             self._socket = await binding.bind_tcp(*self._where)
         self._socket.settimeout(0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # those that it accepts have it from here
         self._socket.listen(BACKLOG)
         self._server = server = _Server(self._handler, self._limits, self._spool, loop)
         self._entrance = server.entrance = self._entrance_to(server, self._socket)
@@ -157,7 +114,7 @@ class Listener:
         ahead = self._ahead
         return Entrance(
             listening,
-            server,
+            server.connection,
             room=lambda: self._cap - len(server.open),
             ahead=(lambda: ahead(len(server.open))) if ahead is not None else None,
             broken=self.deaf.set,

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -68,17 +67,16 @@ class Body:
 class Request(web.BaseRequest):
     """`keep_alive` is decided when the head of the answer is written, as draining may have begun by then."""
 
-    def __init__(  # noqa: PLR0917 - aiohttp's signature, which its `clone` counts on
+    def __init__(
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: web.RequestHandler,
-        payload_writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
+        line: Line,
+        writer: Writer,
         loop: asyncio.AbstractEventLoop,
-        **options: Any,  # Any: aiohttp's, passed through
     ) -> None:
-        self._line = cast("Line", protocol)
+        self._line = line
+        self._rest = payload
         self._held_back: Body | None = None
         self.standing: Standing | None = None
         """Set by the handler of an answer that is the same for the same bytes of a request, as long as this holds."""
@@ -88,7 +86,31 @@ class Request(web.BaseRequest):
         if expects and message.version >= HttpVersion11 and not payload.is_eof():
             self._held_back = Body(payload, self._line.go_on)
             payload = cast("StreamReader", self._held_back)
-        super().__init__(message, payload, protocol, payload_writer, task, loop, **options)
+        # aiohttp wants a handler of its own and a task here, and asks the one for names alone, the other for nothing.
+        super().__init__(
+            message, payload, cast("web.RequestHandler", line), writer, cast("asyncio.Task[None]", None), loop
+        )
+
+    def lost(self, exc: BaseException | None) -> None:
+        """Its client is gone: whoever reads the body, or will, is told."""
+        if not self._rest.is_eof():
+            self._rest.set_exception(exc or ConnectionResetError("the client has gone"))
+
+    async def rest_within(self, seconds: float) -> bool:
+        """Reads what is left of the body, for so long; whether it has come to its end.
+
+        Where it was not, to close would be a reset, and the answer could be lost with it.
+        """
+        rest = self._rest
+        if rest.is_eof():
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                while not rest.is_eof():
+                    await rest.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            return False
+        return True
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         # aiohttp has put its own name and version there by now; this is its last call before the head goes out.
@@ -104,12 +126,6 @@ class Request(web.BaseRequest):
     def keep_alive(self) -> bool:
         # A body that was not asked for may come or not: RFC 9110, 10.1.1 leaves it to the client. Only closing is safe.
         return super().keep_alive and self._line.stays_open and not self.waits_to_be_asked
-
-    @property
-    def ends_by_closing(self) -> bool:
-        """An answer is on its way whose end only the end of the connection will tell."""
-        writer = cast("Writer", self.writer)
-        return writer.output_size > 0 and writer.length is None and not writer.chunked
 
     def missing(self, response: web.StreamResponse) -> int:
         """How many bytes the head of an answer, now sent, promised beyond those that came. Notes an end by closing."""

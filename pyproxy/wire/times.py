@@ -46,7 +46,7 @@ class Times:
             return Act.BREAK_OFF if awaited and now - self.heard > limits.body_idle else Act.WAIT
         waited = now - self.since
         if intake.owes_body:
-            return Act.WAIT  # aiohttp throws the rest of a body away, for `linger` seconds
+            return Act.WAIT  # the rest of a body is thrown away, for `linger` seconds
         if intake.reading is Reading.DEAF:
             return Act.ABORT if waited > limits.linger else Act.WAIT
         if intake.waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiohttp import http_parser, web
+from aiohttp import http_parser
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -127,4 +127,3 @@ def test_bytes__behind_a_chunked_body__are_not_looked_at() -> None:
 
 def test_framework__has_what_the_intake_reads() -> None:
     assert {"method", "should_close", "upgrade", "chunked", "headers"} <= set(dir(parsed(get())))
-    assert hasattr(web.RequestHandler, "_messages")
