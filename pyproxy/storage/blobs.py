@@ -13,9 +13,9 @@ import re
 import stat
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from pyproxy.errors import BadName, BlobDamaged, StoreTrouble
 from pyproxy.model import Sha256, as_sha256
@@ -26,6 +26,16 @@ log = logging.getLogger(__name__)
 _TEMP: Final = re.compile(r"\d{1,10}\.[0-9a-f]{32}\Z")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}\Z")
 _ATTEMPTS: Final = 10
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Each(Protocol):
+    """How something is done with each of several: one after the other, as `map` does it, or otherwise."""
+
+    def __call__(self, work: Callable[[T], R], items: Sequence[T], /) -> Iterable[R]: ...
+
 
 LARGE: Final = 32 << 20
 """Bytes of an unlinked file that are not freed on the loop: a GiB takes 39 ms, so this much 1.2 ms."""
@@ -182,18 +192,62 @@ class Blobs:
 
         Raises StoreFull, StoreTrouble; a file may then stand under the blob's name, whole but not sure to last.
         """
-        temp.sync()
-        self._disk.point("temp-synced", temp.path)
-        target = self.path(digest)
+        (trouble,) = self.adopt_all([(temp, digest)])
+        if trouble is not None:
+            raise trouble
+
+    def adopt_all(self, temps: Sequence[tuple[Temp, Sha256]], *, each: Each = map) -> list[StoreTrouble | None]:
+        """The same for several, each for itself: what went wrong with which. `each` has them synced.
+
+        Names are made last when all have theirs: a folder that several are in is synced once, and the first sync of
+        all has most of the work.
+        """
+        found = list(each(self._synced, [temp for temp, _ in temps]))
+        folders: dict[Path, list[int]] = {}
+        for at, (temp, digest) in enumerate(temps):
+            if found[at] is None:
+                try:
+                    for folder in self._moved(temp, self.path(digest)):
+                        folders.setdefault(folder, []).append(at)
+                except StoreTrouble as exc:
+                    found[at] = exc
+        for those, trouble in zip(folders.values(), each(self._names_synced, list(folders)), strict=True):
+            for at in those:
+                found[at] = found[at] or trouble
+        return [found[at] or self._lasting(digest) for at, (_, digest) in enumerate(temps)]
+
+    def _synced(self, temp: Temp) -> StoreTrouble | None:
+        try:
+            temp.sync()
+            self._disk.point("temp-synced", temp.path)
+        except StoreTrouble as exc:
+            return exc
+        return None
+
+    def _names_synced(self, folder: Path) -> StoreTrouble | None:
+        try:
+            self._disk.sync_dir(folder)
+        except StoreTrouble as exc:
+            return exc
+        return None
+
+    def _moved(self, temp: Temp, target: Path) -> list[Path]:
+        """Gives the temp a blob's name. The folders in which there are names that may not last yet."""
+        inner = target.parent
+        folders: list[Path] = []
         if not self._disk.rename(temp.path, target):
-            for folder in (target.parent.parent, target.parent):
-                if self._disk.make_dir(folder):
-                    self._disk.sync_dir(folder.parent)
+            folders += [folder.parent for folder in (inner.parent, inner) if self._disk.make_dir(folder)]
             if not self._disk.rename(temp.path, target):
                 raise StoreTrouble(f"{self._disk.shown(temp.path)} is gone: was the store's tmp folder cleared?")
         self._disk.point("renamed", target)
-        self._disk.sync_dir(target.parent)
-        self._disk.point("dir-synced", target)
+        return [*folders, inner]
+
+    def _lasting(self, digest: Sha256) -> StoreTrouble | None:
+        try:
+            self._disk.point("dir-synced", self.path(digest))
+        except StoreTrouble as exc:
+            return exc
+        return None
 
     def open(self, digest: Sha256) -> int:
         """A descriptor for reading. Raises BlobDamaged where there is no such file, StoreTrouble."""

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
@@ -20,6 +21,7 @@ from pyproxy.model import Sha256
 from pyproxy.storage.blobs import Blobs, Temp, close
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import translated
+from pyproxy.storage.incoming import Gathering, Incoming, spread
 from pyproxy.storage.records import Records
 from pyproxy.storage.room import Reservation, Room, Tell
 from pyproxy.storage.rows import BlobRow, FileRecord, Total
@@ -76,6 +78,7 @@ class BlobCache:
         self.stock = Stock(blobs, records, disk, room=self._room, uses=self._uses, on_evicted=on_evicted)
         self._pool = ThreadPoolExecutor(THREADS, "pyproxy-cache")
         self._closed = False
+        self._gathering = Gathering(self._keep_group, self._submit)
         self._storing: set[asyncio.Future[None]] = set()  # of the loop alone
         self._mending: dict[Sha256, Future[bool]] = {}  # put in on the loop, taken out by the thread that is done
 
@@ -175,45 +178,35 @@ class BlobCache:
         It is on disk when this returns. Temp and reservation are taken over in any case, also when the caller is
         cancelled: the work then goes on. Raises StoreFull, StoreTrouble; the file is not recorded then.
         """
-        taken, room = temp.handed_over(), reservation.handed_over()
-        used = self._uses.now()  # here and not when the row is written: what is read meanwhile is used later
+        # The time of use is taken here and not when the row is written: what is read meanwhile is used later.
+        one = Incoming(key, record, reservation, self._uses.now(), temp.handed_over())
+        one.room = reservation.handed_over()
         try:
-            work = self._submit(lambda: self.stock.keep(taken, key, record, room, used=used))
+            work = self._submit(lambda: self._keep(one))
         except StoreTrouble:
-            taken.discard()
-            room.release()
+            one.let_go()
             raise
-        await self._waited_for(work)
+        await self._waited_for(asyncio.wrap_future(work))
 
     async def put(self, body: Body, key: str, record: FileRecord, reservation: Reservation) -> None:
-        """The same for a few bytes in memory, written in the thread too: a busy disk takes 1 ms to open a file."""
-        room, used = reservation.handed_over(), self._uses.now()
+        """The same for a few bytes in memory, of which many are kept at once."""
+        one = Incoming(key, record, reservation.handed_over(), self._uses.now(), body=body)
         try:
-            work = self._submit(lambda: self._put(body, key, record, room, used))
+            kept = self._gathering.add(one)
         except StoreTrouble:
-            room.release()
+            one.let_go()
             raise
-        await self._waited_for(work)
+        await self._waited_for(kept)
 
-    def _put(self, body: Body, key: str, record: FileRecord, room: Reservation, used: int) -> None:
-        try:
-            temp = self._written(body)
-        except BaseException:
-            room.release()
-            raise
-        self.stock.keep(temp, key, record, room, used=used)
+    def _keep(self, one: Incoming) -> None:
+        self.stock.keep([one])
+        if one.trouble is not None:
+            raise one.trouble
 
-    def _written(self, body: Body) -> Temp:
-        temp = self._blobs.temp()
-        try:
-            temp.write(body)
-        except BaseException:
-            temp.discard()
-            raise
-        return temp
+    def _keep_group(self, group: Sequence[Incoming]) -> None:
+        self.stock.keep(group, each=partial(spread, self._pool))
 
-    async def _waited_for(self, work: Future[None]) -> None:
-        storing = asyncio.wrap_future(work)
+    async def _waited_for(self, storing: asyncio.Future[None]) -> None:
         self._storing.add(storing)
         storing.add_done_callback(self._stored)
         await asyncio.shield(storing)

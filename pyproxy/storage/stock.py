@@ -9,20 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 from pyproxy.errors import StoreFull, StoreTrouble
 from pyproxy.model import Sha256
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs, Each, Temp
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import Txn
+from pyproxy.storage.incoming import Incoming, failed
 from pyproxy.storage.lru import victims
 from pyproxy.storage.records import Records
-from pyproxy.storage.room import Reservation, Room
+from pyproxy.storage.room import Room
 from pyproxy.storage.rows import BlobRow, FileRecord, Total, key_bytes
 from pyproxy.storage.uses import Uses
 from pyproxy.storage.writer import Unfinished, Write
@@ -61,74 +62,115 @@ class Stock:
 
     # ------------------------------------------------------------------ keeping
 
-    def keep(self, temp: Temp, key: str, record: FileRecord, reservation: Reservation, *, used: int) -> None:
-        """Makes the temp a blob, last used at `used`, and records the file. Takes temp and reservation over anyhow.
+    def keep(self, incoming: Sequence[Incoming], *, each: Each = map) -> None:
+        """Makes each a blob and records it. What went wrong with one is its `trouble`; it is not recorded then.
 
-        Raises StoreFull, StoreTrouble; the file is not recorded then.
+        Several share folders, syncs and one commit. `each` has them synced.
         """
-        digest = record.digest
+        evicted: list[tuple[Sha256, int]] = []
         try:
-            with self._keeping(digest):
-                evicted = self._adopt(temp, key, record, reservation, used)
-        except BaseException:
-            # Its file may stand there without a row.
-            self.unlink([digest])
-            raise
+            with self._keeping([one.record.digest for one in incoming]):
+                evicted = self._keep(incoming, each)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, who waits for them is told
+            failed(incoming, exc)
         finally:
-            reservation.release()
-            temp.discard()
+            if astray := [one.record.digest for one in incoming if one.trouble is not None]:
+                self.unlink(astray)  # their files may stand there without a row
+            for one in incoming:
+                one.let_go()
         self._unlink_evicted(evicted)
 
     @contextmanager
-    def _keeping(self, digest: Sha256) -> Iterator[None]:
+    def _keeping(self, digests: list[Sha256]) -> Iterator[None]:
         with self._moving:
-            self._busy[digest] += 1
+            self._busy.update(digests)
         try:
             yield
         finally:
             with self._moving:
-                self._busy[digest] -= 1
-                if not self._busy[digest]:
-                    del self._busy[digest]
+                self._busy.subtract(digests)
+                for digest in digests:
+                    if not self._busy[digest]:
+                        del self._busy[digest]
 
-    def _adopt(
-        self, temp: Temp, key: str, record: FileRecord, room: Reservation, used: int
-    ) -> list[tuple[Sha256, int]]:
+    def _keep(self, incoming: Sequence[Incoming], each: Each) -> list[tuple[Sha256, int]]:
+        """The blobs that had to go for them."""
+        new: dict[Sha256, Incoming] = {}
+        for one in incoming:
+            # The same bytes under another link, say, are there. The file stays: readers compare its mtime with the row.
+            if one.record.digest not in new and not self._stands(one.record):
+                new[one.record.digest] = one
+        self._adopt(new.values(), each)
+        evicted = self._record(incoming)
+        if vanished := [one for one in incoming if isinstance(one.trouble, _Vanished)]:
+            for one in vanished:
+                one.trouble = None
+                self._adopt([one], each)
+            evicted += self._record(vanished)
+        return evicted
+
+    def _adopt(self, incoming: Iterable[Incoming], each: Each) -> None:
+        whole = []
+        for one in incoming:
+            try:
+                whole.append((one, self._written(one)))
+            except StoreTrouble as exc:
+                one.trouble = exc
+        troubles = self._blobs.adopt_all([(temp, one.record.digest) for one, temp in whole], each=each)
+        for (one, temp), trouble in zip(whole, troubles, strict=True):
+            one.trouble = trouble
+            if trouble is None:
+                temp.moved()
+
+    def _written(self, one: Incoming) -> Temp:
+        temp = one.temp
+        if temp is None:
+            temp = one.temp = self._blobs.temp()
+            temp.write(one.body)
         self._disk.point("all-written", temp.path)
-        if temp.size != record.size:
-            raise StoreTrouble(f"{temp.size} bytes were written of {record.size}")
+        if temp.size != one.record.size:
+            raise StoreTrouble(f"{temp.size} bytes were written of {one.record.size}")
         self._disk.point("hash-checked", temp.path)
-        if self._stands(record):
-            # The same bytes under another link, say. The file there stays: readers compare its mtime with the row.
-            with suppress(_Vanished):
-                return self._write(lambda txn: self._commit(txn, key, record, room, used))
-        self._blobs.adopt(temp, record.digest)
-        temp.moved()
-        return self._write(lambda txn: self._commit(txn, key, record, room, used))
+        return temp
+
+    def _record(self, incoming: Sequence[Incoming]) -> list[tuple[Sha256, int]]:
+        sound = [one for one in incoming if one.trouble is None]
+        if not sound:
+            return []
+        try:
+            return self._write(lambda txn: [gone for one in sound for gone in self._commit(txn, one)])
+        except Exception as exc:  # noqa: BLE001 - whatever it is, who waits for them is told
+            if len(sound) == 1 or isinstance(exc, Unfinished):
+                failed(sound, exc)
+                return []
+            # One bad write must not take the others with it: each again, for itself.
+            return [gone for one in sound for gone in self._record([one])]
 
     def _stands(self, record: FileRecord) -> bool:
         row = self._records.blob(record.digest)
+        if row is None:
+            return False
         found = self._blobs.stat(record.digest)
-        if row is None or found is None:
+        if found is None:
             return False
         return found.st_size == row.size == record.size and found.st_mtime_ns == row.mtime_ns
 
-    def _commit(self, txn: Txn, key: str, record: FileRecord, room: Reservation, used: int) -> list[tuple[Sha256, int]]:
-        digest = record.digest
+    def _commit(self, txn: Txn, one: Incoming) -> list[tuple[Sha256, int]]:
+        digest, size = one.record.digest, one.record.size
         found = self._blobs.stat(digest)
-        if found is None or found.st_size != record.size:
+        if found is None or found.st_size != size:
             raise _Vanished(f"blob {digest} was taken away while it was stored")
         old = self._ledger.blob(txn, digest)
         total = self._ledger.total(txn).size - (old.size if old is not None else 0)
         # The command line counts with nobody: what was promised too much together ends here.
-        excess = total + record.size - self._room.limit
+        excess = total + size - self._room.limit
         evicted = self._drop_oldest(txn, excess)
         if sum(size for _, size in evicted) < excess:
-            raise StoreFull(f"{record.size} bytes do not fit into a cache of {self._room.limit}")
-        self._ledger.put_blob(txn, digest, BlobRow(record.size, found.st_mtime_ns, used))
-        self._ledger.put_file(txn, key_bytes(key), record)
+            raise StoreFull(f"{size} bytes do not fit into a cache of {self._room.limit}")
+        self._ledger.put_blob(txn, digest, BlobRow(size, found.st_mtime_ns, one.used))
+        self._ledger.put_file(txn, key_bytes(one.key), one.record)
         # Here, where evictions are decided too: later, one of them would count the blob and its reservation both.
-        room.settle()
+        one.room.settle()
         return evicted
 
     def adopt_orphan(self, digest: Sha256) -> bool:

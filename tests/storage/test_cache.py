@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from pyproxy.model import Sha256
 from pyproxy.storage import stock as stock_module
 from pyproxy.storage import uses as uses_module
 from pyproxy.storage import writer as writer_module
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs, Each, Temp
 from pyproxy.storage.cache import THREADS
 from pyproxy.storage.stock import Stock
 from pyproxy.storage.store import Store
@@ -89,14 +89,14 @@ async def test_keep__caller_cancelled__goes_on_and_owns_temp_and_room(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    adopt = Blobs.adopt
+    adopt = Blobs.adopt_all
 
-    def slow(*args: object) -> None:
+    def slow(blobs: Blobs, temps: Sequence[tuple[Temp, Sha256]], *, each: Each) -> list[StoreTrouble | None]:
         begun.set()
         assert go_on.wait(10)
-        adopt(*args)  # type: ignore[arg-type]  # passed on as they came
+        return adopt(blobs, temps, each=each)
 
-    monkeypatch.setattr(Blobs, "adopt", slow)
+    monkeypatch.setattr(Blobs, "adopt_all", slow)
     with opened(path) as store:
         reservation = await store.cache.reserve(4)
         temp = written(store, b"data")
@@ -131,11 +131,11 @@ async def test_put__bytes__are_found_and_bit_exact(store: Store) -> None:
     assert (store.cache.bytes, store.cache.files, store.cache.reserved) == (4, 1, 0)
 
 
-@pytest.mark.parametrize("fails", ["temp", "write", "adopt"])
+@pytest.mark.parametrize("fails", ["temp", "write", "adopt_all"])
 async def test_put__disk_refuses__leaves_nothing(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise StoreFull("no room")
 
     monkeypatch.setattr(Temp if fails == "write" else Blobs, fails, refuse)
@@ -340,14 +340,15 @@ async def test_unlink__of_a_blob_that_is_being_kept__leaves_its_file(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adopted, go_on = threading.Event(), threading.Event()
-    adopt = Blobs.adopt
+    adopt = Blobs.adopt_all
 
-    def slow(blobs: Blobs, temp: Temp, digest: Sha256) -> None:
-        adopt(blobs, temp, digest)
+    def slow(blobs: Blobs, temps: Sequence[tuple[Temp, Sha256]], *, each: Each) -> list[StoreTrouble | None]:
+        found = adopt(blobs, temps, each=each)
         adopted.set()
         assert go_on.wait(10)
+        return found
 
-    monkeypatch.setattr(Blobs, "adopt", slow)
+    monkeypatch.setattr(Blobs, "adopt_all", slow)
     keeping = asyncio.ensure_future(put(store, KEY, b"data"))
     await asyncio.to_thread(adopted.wait, 10)
     await asyncio.to_thread(store.cache.stock.unlink, [digest_of(b"data")])
