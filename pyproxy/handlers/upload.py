@@ -34,6 +34,7 @@ async def upload(exchange: Exchange, distribution: Distribution, *, latest: bool
     `latest`: the distribution is asked for as it is, and not as of a moment.
     """
     exchange.kind = "upload"
+    exchange.result = "error"  # where nobody is left to be answered
     try:
         repository = _repository_of(distribution, latest=latest)
         if is_cross_site(exchange.request):

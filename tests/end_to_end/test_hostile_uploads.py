@@ -366,15 +366,17 @@ async def test_form__cut_anywhere__leaves_nothing(tmp_path: Path) -> None:
     ]
     cuts = sorted({*(len(body) * tenth // 10 for tenth in range(10)), *edges, len(body) - 1})
     async with untouched(tmp_path, local(None)) as served:
-        for cut in cuts:
-            async with connected(served.where) as client:
-                await client.send(head(body) + body[:cut])
-                if cut % 2:
-                    client.reset()
-                else:
-                    client.half_close()
-                    await client.ends()
-        await nothing_left(served)
+        with served.counting("pyproxy_requests_total", "kind", "result") as results:
+            for cut in cuts:
+                async with connected(served.where) as client:
+                    await client.send(head(body) + body[:cut])
+                    if cut % 2:
+                        client.reset()
+                    else:
+                        client.half_close()
+                        await client.ends()
+            await nothing_left(served)
+        assert set(results) == {("upload", "error")}
         assert (await served.ask("/healthz")).status == 200
 
 
