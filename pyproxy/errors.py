@@ -5,6 +5,8 @@ Every message is one readable line without secrets: handlers send it to clients 
 
 from __future__ import annotations
 
+import math
+
 
 class PyproxyError(Exception):
     """The root of all errors that pyproxy raises on purpose."""
@@ -31,7 +33,11 @@ class DistributionUnknown(NotThere):
 
 
 class ProjectUnknown(NotThere):
-    """Every remote that was asked says that it has no such project."""
+    """Every remote that was asked says that it has no such project. `fresh_for`: the seconds that they are believed."""
+
+    def __init__(self, message: str, fresh_for: float = math.inf) -> None:
+        super().__init__(message)
+        self.fresh_for = fresh_for
 
 
 class FileUnknown(NotThere):

@@ -328,7 +328,9 @@ class CachedIndex:
         await self._stored.forget(project)
 
     def _unknown(self, project: ProjectName) -> ProjectUnknown:
-        return ProjectUnknown(f"remote {self.name} has no project {project}")
+        now = self._clock()
+        left = max(0.0, self._rules.negative_ttl - (now - self._missing.get(project, now)))
+        return ProjectUnknown(f"remote {self.name} has no project {project}", left)
 
 
 def _page_of(project: ProjectName) -> str:

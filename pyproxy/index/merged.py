@@ -66,11 +66,11 @@ class MergedIndex:
             return await self._local.page(project)
         try:
             remote = await self._remote.page(project)
-        except ProjectUnknown:
+        except ProjectUnknown as exc:
             if local is None:
                 raise
             self._parted(project)
-            return await self._local.page(project)
+            return (await self._local.page(project)).within(exc.fresh_for)
         except (RemoteFailed, NotCached) as exc:
             if local is None:
                 raise

@@ -7,6 +7,7 @@ package of the same name.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 
 from pyproxy.errors import FileUnknown, ProjectUnknown
@@ -39,12 +40,16 @@ class OrderedIndex:
         return Served(names, oldest.result, oldest.fresh_for)
 
     async def page(self, project: ProjectName) -> Served[ProjectPage]:
+        believed = math.inf
         for _, index in self._indexes:
             try:
-                return await index.page(project)
-            except ProjectUnknown:
+                served = await index.page(project)
+            except ProjectUnknown as exc:
+                believed = min(believed, exc.fresh_for)
                 continue
-        raise self._unknown(project)
+            # An earlier remote that has the project by then answers for it.
+            return served.within(believed)
+        raise self._unknown(project, believed)
 
     async def details(self, project: ProjectName, version: str | None) -> Served[Details]:
         for _, index in self._indexes:
@@ -64,9 +69,9 @@ class OrderedIndex:
                 return offered
         raise FileUnknown(f"no remote {printable(remote)} is served here")
 
-    def _unknown(self, project: ProjectName) -> ProjectUnknown:
+    def _unknown(self, project: ProjectName, fresh_for: float = math.inf) -> ProjectUnknown:
         names = ", ".join(name for name, _ in self._indexes)
-        return ProjectUnknown(f"no remote of {names} has project {project}")
+        return ProjectUnknown(f"no remote of {names} has project {project}", fresh_for)
 
     async def _none_earlier(self, position: int, project: ProjectName) -> None:
         """Raises FileUnknown where an earlier remote knows the project: its page would not show this file."""

@@ -6,7 +6,7 @@ Every feature that changes an answer is an Index around an Index.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import unquote
@@ -27,6 +27,10 @@ class Served(Generic[T]):
     value: T
     result: Result
     fresh_for: float
+
+    def within(self, seconds: float) -> Served[T]:
+        """The same, fresh for so long at most: what it rests on is then looked at again. It is not stale before."""
+        return self if self.fresh_for <= seconds else replace(self, fresh_for=max(seconds, 0.001))
 
 
 @dataclass(frozen=True, slots=True)

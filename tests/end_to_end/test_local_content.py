@@ -178,6 +178,23 @@ async def test_private__names__never_leave_on_any_surface(
     assert [request.path for request in up.requests if "acme" in request.path.lower()] == []
 
 
+async def test_page__pinned_and_unknown_to_the_remote__is_kept_no_longer_than_the_remote_is_believed(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    text = (
+        f"remotes: {{up: {{url: '{up.url}simple/', negative_ttl: 30s}}}}\nrepositories: {{team: {{}}}}\n"
+        "distributions:\n  main: {repository: team, allow_uploads: true}\n"
+        "  pinned: {repository: team, repository_version: 1, remote: up}\n"
+    )
+    async with serving(tmp_path, text) as served:
+        assert (await upload(served, "acme-1.0-py3-none-any.whl", a_wheel("acme"))).status == 200
+        answer = await served.page("acme", base="pinned")
+
+    directive, _, seconds = answer.headers["Cache-Control"].partition("=")
+    assert (answer.status, directive) == (200, "max-age")
+    assert int(seconds) <= 30
+
+
 async def test_guard__stands_before_everything(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     paths = ["simple/", "simple/alpha/", "", "project/alpha/", "files/up/files/alpha-1.0-py3-none-any.whl"]

@@ -126,6 +126,23 @@ async def test_project__first_down_but_cached__its_stale_page(two: Two, tmp_path
         assert (await served.page("beta")).status == 502
 
 
+async def test_page__of_a_later_remote__is_kept_no_longer_than_the_earlier_ones_are_believed(
+    two: Two, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, two.text(negative_ttl="30s")) as served:
+        kept = [(await served.page("beta")).headers["Cache-Control"] for _ in range(2)]
+        served.later(20)
+        kept.append((await served.page("beta")).headers["Cache-Control"])
+        alpha = (await served.page()).headers["Cache-Control"]
+
+    assert [value.partition("=")[0] for value in (*kept, alpha)] == ["max-age"] * 4
+    first, again, later, own = (int(value.partition("=")[2]) for value in (*kept, alpha))
+    assert first <= 30
+    assert again <= 30
+    assert later <= 10
+    assert own > 500
+
+
 async def test_project__first_says_403_and_that_means_missing__the_second_answers(two: Two, tmp_path: Path) -> None:
     two.one.script(PAGE, Status(403), times=None)
     async with serving(tmp_path, two.text(missing_status=[403, 404])) as served:
