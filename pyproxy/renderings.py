@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar, cast
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from pyproxy.encoding import Coding, compress
 from pyproxy.model import File, ProjectPage
@@ -34,22 +34,32 @@ LATER = 0.05
 """Seconds after which memory that is not needed any more is given back."""
 
 
+class Body(NamedTuple):
+    """What is sent, and the digest that its strong entity tag is made of."""
+
+    content: bytes
+    digest: str
+
+
 @dataclass(slots=True)
 class Rendering:
-    """One page in one serialisation. Strong entity tags, one per coding, over the bytes as rendered."""
+    """One page in one serialisation."""
 
     page: ProjectPage
     identity: bytes
-    digest: str
-    coded: dict[Coding, bytes] = field(default_factory=dict)
+    bodies: dict[Coding, Body]
+    """Of those codings that were asked for, one at least; of one that gains nothing, the body in plain."""
 
     def etag(self, coding: Coding) -> str:
-        return f'"{self.digest}"' if coding == "identity" else f'"{self.digest}-{coding}"'
+        digest = self.bodies[coding].digest
+        return f'"{digest}"' if coding == "identity" else f'"{digest}-{coding}"'
 
     @property
     def weight(self) -> int:
         """Bytes that it keeps in memory: its bodies, and its page."""
-        return len(self.identity) + sum(map(len, self.coded.values())) + FILE_WEIGHT * len(self.page.files)
+        contents = {id(content): len(content) for content, _ in self.bodies.values()}
+        contents[id(self.identity)] = len(self.identity)
+        return sum(contents.values()) + FILE_WEIGHT * len(self.page.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,10 @@ class Look:
     """The relative prefix of file links: it differs below /simple/."""
 
 
+_Bodies: TypeAlias = Mapping[Coding, Body]
 _Key: TypeAlias = tuple[Look, int | str, Coding]
-"""What is being made: a page (by its identity: who makes it, holds it) in one look; or, of a rendering (by its digest:
-who compresses it, holds the bytes alone, and the page's identity may be another's by then), the body in one coding."""
+"""What is being made: a page (by its identity: who makes it, holds it) in one look; or, of a rendering (by a digest:
+who makes a body, holds the bytes alone, and the page's identity may be another's by then), the body in one coding."""
 
 
 class Renderings:
@@ -77,7 +88,7 @@ class Renderings:
         self._kept: OrderedDict[Look, Rendering] = OrderedDict()
         self._weights: dict[Look, int] = {}
         self._bytes = 0
-        self._flights: Flights[_Key, Rendering | bytes] = Flights()
+        self._flights: Flights[_Key, Rendering | _Bodies] = Flights()
 
     async def get(
         self, look: Look, page: ProjectPage, coding: Coding, provenance: Callable[[File], str | None] | None
@@ -93,21 +104,19 @@ class Renderings:
             self._put(look, found)
         else:
             self._kept.move_to_end(look)
-        if coding != "identity" and coding not in found.coded:
+        if coding not in found.bodies:
             identity = found.identity
-            body = await self._once(
-                (look, found.digest, coding),
-                lambda: _compressed(identity, coding),
+            made = await self._once(
+                (look, next(iter(found.bodies.values())).digest, coding),
+                lambda: _bodies(look.kind, identity, coding),
                 large=len(page.files) >= OFF_LOOP or len(identity) >= LARGE,
             )
-            found.coded[coding] = body
+            found.bodies.update(made)
             self._put(look, found)
-        if coding != "identity" and not found.coded[coding]:
-            coding = "identity"
-        return found, coding
+        return found, "identity" if found.bodies[coding].content is found.identity else coding
 
     def body(self, rendering: Rendering, coding: Coding) -> bytes:
-        return rendering.identity if coding == "identity" else rendering.coded[coding]
+        return rendering.bodies[coding].content
 
     async def close(self) -> None:
         await self._flights.close()
@@ -156,13 +165,23 @@ def _bulk(page: ProjectPage) -> int:
 def _render(
     look: Look, page: ProjectPage, provenance: Callable[[File], str | None] | None, coding: Coding
 ) -> Rendering:
-    body = render_page(page, look.kind, files=look.files, provenance=provenance)
-    digest = hashlib.sha256(look.kind.content_type.encode() + b"\n" + body).hexdigest()[:40]
-    coded: dict[Coding, bytes] = {} if coding == "identity" else {coding: _compressed(body, coding)}
-    return Rendering(page, body, digest, coded)
+    identity = render_page(page, look.kind, files=look.files, provenance=provenance)
+    return Rendering(page, identity, dict(_bodies(look.kind, identity, coding)))
 
 
-def _compressed(body: bytes, coding: Coding) -> bytes:
-    """Empty where the coding gains nothing."""
-    coded = compress(body, coding)
-    return coded if len(coded) < len(body) else b""
+def _bodies(kind: Kind, identity: bytes, coding: Coding) -> _Bodies:
+    """The body in this coding; where that gains nothing, in plain.
+
+    The digest is that of the bytes as they are sent. They are a third in what most clients ask for, and then nobody
+    waits for a digest of the whole.
+    """
+    content = compress(identity, coding)
+    if coding != "identity" and len(content) >= len(identity):
+        return dict.fromkeys((coding, "identity"), _body(kind, identity))
+    return {coding: _body(kind, content)}
+
+
+def _body(kind: Kind, content: bytes) -> Body:
+    digest = hashlib.sha256(kind.content_type.encode() + b"\n")
+    digest.update(content)
+    return Body(content, digest.hexdigest()[:40])

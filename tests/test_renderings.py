@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -86,6 +87,35 @@ async def test_get__coded__is_made_in_the_hop_that_renders(
     again, coding = await kept.get(LOOK, found.page, "zstd", None)
     assert again is found
     assert len(threads) == 3
+
+
+@pytest.mark.parametrize("codings", [["identity", "gzip", "zstd"], ["zstd", "gzip", "identity"]])
+async def test_tags__are_those_of_the_bytes_sent__whichever_are_asked_for_first(
+    executor: ThreadPoolExecutor, codings: list[Coding]
+) -> None:
+    kept = Renderings(executor)
+    tags = {}
+    for coding in codings:
+        found, sent = await kept.get(LOOK, page("1"), coding, None)
+        assert sent == coding
+        digest = hashlib.sha256(Kind.JSON.content_type.encode() + b"\n" + kept.body(found, sent)).hexdigest()[:40]
+        tags[sent] = found.etag(sent)
+        assert tags[sent] == (f'"{digest}"' if sent == "identity" else f'"{digest}-{sent}"')
+    assert len(set(tags.values())) == 3
+
+
+async def test_get__coding_that_gains_nothing__is_the_body_in_plain_under_its_tag(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "compress", lambda body, coding: body if coding == "identity" else body + b".")
+    kept = Renderings(executor)
+    same = page("1")
+    coded, sent = await kept.get(LOOK, same, "gzip", None)
+    assert (sent, kept.body(coded, sent)) == ("identity", coded.identity)
+    plain, sent = await kept.get(LOOK, same, "identity", None)
+    assert plain is coded
+    assert plain.weight == len(plain.identity) + FILE_WEIGHT * len(same.files)
+    assert plain.etag(sent).count("-") == 0
 
 
 async def test_get__few_files_and_many_bytes__are_rendered_in_a_thread(
