@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NewType, TypeAlias
 
 import msgspec
@@ -24,8 +24,8 @@ Filename = NewType("Filename", str)
 Sha256 = NewType("Sha256", str)
 """A SHA-256 digest: 64 lower-case hexadecimal digits."""
 
-Hashes: TypeAlias = dict[str, str]
-"""Algorithm to digest, both lower case, as in PEP 691."""
+Hashes: TypeAlias = Mapping[str, str]
+"""Algorithm to digest, both lower case, as in PEP 691: a dict, or what reads as one (`Sha256Alone`)."""
 
 PackageType = Literal[
     "bdist_wheel", "sdist", "bdist_egg", "bdist_wininst", "bdist_msi", "bdist_rpm", "bdist_dmg", "bdist_dumb"

@@ -18,7 +18,7 @@ from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.patience import PATIENCE, time_left
 from pyproxy.index.protocol import Content, Document, Served, etag_of
 from pyproxy.index.range_metadata import metadata_from_remote
-from pyproxy.model import File, Filename, ProjectName, Sha256
+from pyproxy.model import File, Filename, Hashes, ProjectName, Sha256
 from pyproxy.singleflight import Flights
 from pyproxy.storage.cache import OpenBlob
 from pyproxy.storage.records import FileRecord, Records
@@ -101,7 +101,7 @@ class Companions:
     async def metadata(self, project: ProjectName, file: File) -> Content:
         if not file.is_wheel and not file.core_metadata:
             raise FileUnknown(f"{file.filename} has no core metadata of its own")
-        promised = file.core_metadata if isinstance(file.core_metadata, dict) else {}
+        promised = {} if isinstance(file.core_metadata, bool) else file.core_metadata
         key = f"{self._archives.key(file)}.metadata"
         return await self._content(
             key,
@@ -196,7 +196,7 @@ class Companions:
 
     # ------------------------------------------------------------------ core metadata
 
-    async def _find_metadata(self, project: ProjectName, file: File, promised: dict[str, str]) -> _Found:
+    async def _find_metadata(self, project: ProjectName, file: File, promised: Hashes) -> _Found:
         """Out of the stored wheel, from the remote, or out of the remote's wheel: the first that is as promised.
 
         Where nothing is, what stands in the wheel is right.
@@ -224,7 +224,7 @@ class Companions:
         finally:
             blob.close()
 
-    async def _metadata_as_told(self, file: File, promised: dict[str, str], *, instead: bytes | None) -> bytes | None:
+    async def _metadata_as_told(self, file: File, promised: Hashes, *, instead: bytes | None) -> bytes | None:
         """What the remote has beside the file, if it is promised and right; else what is here `instead`."""
         if not file.core_metadata:
             return instead

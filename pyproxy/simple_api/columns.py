@@ -7,13 +7,13 @@ takes a third of the time.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import TypeVar, cast
 
-from pyproxy.model import File, Filename, Hashes, are_filenames, package_type
+from pyproxy.model import File, Filename, are_filenames, package_type
 from pyproxy.simple_api import fields
-from pyproxy.simple_api.listed import ListedFile
+from pyproxy.simple_api.listed import Sha256Alone, UsualFile
 from pyproxy.simple_api.references import MAX_URL, PLAIN, BadLink
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
 
@@ -25,23 +25,23 @@ _IN_FOLDERS = PLAIN.translate(None, b"%@")
 _DOTS_OR_EMPTY = re.compile(rb"/[/.]")
 
 
-def put_together(files: list[ListedFile], shelf: Shelf) -> tuple[File, ...] | None:
+def put_together(files: list[UsualFile], shelf: Shelf) -> tuple[File, ...] | None:
     """All of them, none left out. None where one is not as most files of most pages are.
 
-    Such as: one whose URL must be encoded or leads to another host, one without a digest, or one to be left out.
+    Such as: one whose URL must be encoded or leads to another host, or one to be left out.
     """
     if not 0 < len(files) <= MAX_FILES:
         return None
     names = [file.filename for file in files]
     urls = [file.url for file in files]
+    hashes = [file.hashes for file in files]
+    metadata = [file.core_metadata for file in files]
     try:
         links = _links(names, urls, shelf)
-        hashes = _sha256_alone([file.hashes for file in files])
-        metadata = _core_metadata([file.core_metadata for file in files])
         pythons = _each_once(_requires_python, [file.requires_python for file in files])
     except (BadLink, fields.BadField):
         return None
-    if links is None or hashes is None or metadata is None:
+    if links is None or not _are_right(hashes) or not _are_right(metadata):
         return None
     return tuple(
         map(
@@ -96,16 +96,8 @@ def _are_folders(paths: list[str]) -> bool:
     return spelt.translate(None, _IN_FOLDERS) == b"\n" * (len(paths) - 1) and _DOTS_OR_EMPTY.search(spelt) is None
 
 
-def _sha256_alone(raws: list[dict[str, str | None] | None]) -> list[Hashes] | None:
-    """The digests as they are, if each file has a SHA-256 and nothing else."""
-    return cast("list[Hashes]", raws) if all(raws) and fields.all_sha256(raws) else None
-
-
-def _core_metadata(raws: list[bool | dict[str, str | None] | None]) -> list[bool | Hashes] | None:
-    """The column as it is, if it says yes, no or a SHA-256 of each file."""
-    if any(raw is not False for raw in raws if not raw):
-        return None  # null: an older key may tell; or {}: it says yes in another way
-    return cast("list[bool | Hashes]", raws) if fields.all_sha256(raws) else None
+def _are_right(digests: Sequence[bool | Sha256Alone]) -> bool:
+    return fields.are_sha256([one.sha256 for one in digests if one is not False and one is not True])
 
 
 def _requires_python(raw: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import cast
@@ -81,20 +81,24 @@ def is_sha256(digest: str) -> bool:
     return len(digest) == _DIGITS["sha256"] and digest.isascii() and not digest.encode().translate(None, _HEXADECIMAL)
 
 
-def all_sha256(raws: Iterable[object]) -> bool:
-    """Whether `hashes` would leave as they are all of these that are digests: one look at all of them together."""
-    found = cast("list[dict[str, str]]", [raw for raw in raws if raw and raw is not True])
-    try:
-        digests = [raw["sha256"] for raw in found]
-        if sum(map(len, found)) != len(found) or not set(map(len, digests)) <= {_DIGITS["sha256"]}:
-            return False
-        joined = "".join(digests)
-    except (KeyError, TypeError):
-        return False  # another algorithm, or null
+def are_sha256(digests: Sequence[str]) -> bool:
+    """Whether `is_sha256` says so of all of these: one look at all of them together."""
+    if not set(map(len, digests)) <= {_DIGITS["sha256"]}:
+        return False
+    joined = "".join(digests)
     return joined.isascii() and not joined.encode().translate(None, _HEXADECIMAL)
 
 
-def hashes(raw: dict[str, str | None]) -> Hashes:
+def all_sha256(raws: Iterable[object]) -> bool:
+    """Whether `hashes` would leave as they are all of these that are digests."""
+    found = cast("list[Mapping[str, str]]", [raw for raw in raws if raw and raw is not True])
+    try:
+        return sum(map(len, found)) == len(found) and are_sha256([raw["sha256"] for raw in found])
+    except (KeyError, TypeError):
+        return False  # another algorithm, or null
+
+
+def hashes(raw: Mapping[str, str | None]) -> Hashes:
     """Digests in lower case. What nobody can check is left out.
 
     Raises BadField for a digest that its algorithm cannot have made: it promises a check and none could pass.
@@ -102,7 +106,7 @@ def hashes(raw: dict[str, str | None]) -> Hashes:
     sha256 = raw.get("sha256")
     if sha256 is not None and len(raw) == 1 and is_sha256(sha256):
         return raw  # type: ignore[return-value]  # its only value is a digest
-    kept: Hashes = {}
+    kept: dict[str, str] = {}
     for name, value in raw.items():
         algorithm = name.lower()
         if value is None or not _ALGORITHM.match(algorithm):
@@ -125,7 +129,7 @@ def as_one(digests: Hashes) -> str:
     return ""
 
 
-def core_metadata(raw: bool | dict[str, str | None] | None) -> bool | Hashes:  # noqa: FBT001 - the field's own type
+def core_metadata(raw: bool | Mapping[str, str | None] | None) -> bool | Hashes:  # noqa: FBT001 - the field's own type
     """PEP 714: false, true, or the metadata's digests; true where those are of no use."""
     if raw is None or isinstance(raw, bool):
         return bool(raw)

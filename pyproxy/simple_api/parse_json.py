@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -11,7 +12,7 @@ from pyproxy.errors import PageUnreadable
 from pyproxy.model import File, Hashes, ProjectName, ProjectPage, normalised, printable
 from pyproxy.simple_api import fields
 from pyproxy.simple_api.columns import put_together
-from pyproxy.simple_api.listed import NOTHING, ListedFile, Size
+from pyproxy.simple_api.listed import NOTHING, ListedFile, Sha256Alone, Size, UsualFile
 from pyproxy.simple_api.references import BadLink, all_plain
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
 
@@ -42,6 +43,10 @@ class About(msgspec.Struct, rename="kebab"):
     alternate_locations: msgspec.Raw = NOTHING
 
 
+class _UsualPage(About, rename="kebab", kw_only=True):
+    files: list[UsualFile]
+
+
 class _Page(About, rename="kebab", kw_only=True):
     files: list[ListedFile]
 
@@ -50,6 +55,7 @@ class _LoosePage(About, rename="kebab", kw_only=True):
     files: msgspec.Raw = NOTHING
 
 
+_usual_page = Decoder(_UsualPage)
 _page = Decoder(_Page)
 _loose_page = Decoder(_LoosePage)
 LIST = Decoder(list[msgspec.Raw])
@@ -78,26 +84,26 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
     name = as_type(_text, page.name)
     if name and normalised(name) != project:
         raise PageUnreadable(f"it is the page of another project, {printable(name)}")
-    together = put_together(page.files, shelf) if isinstance(page, _Page) else None
+    together = put_together(page.files, shelf) if isinstance(page, _UsualPage) else None
     if together is None:
-        usual = _Usual.of(page.files) if isinstance(page, _Page) else _NOT_KNOWN
+        usual = _Usual.of(page.files) if isinstance(page, (_UsualPage, _Page)) else _NOT_KNOWN
         for file in files:
-            if isinstance(file, ListedFile):
-                _put(file, shelf, usual)
-            else:
+            if isinstance(file, msgspec.Raw):
                 _put_loose(file, shelf)
+            else:
+                _put(file, shelf, usual)
     return _with_meta(page, project, shelf.files if together is None else together)
 
 
-def _read(body: bytes) -> tuple[About, list[ListedFile] | list[msgspec.Raw]]:
+def _read(body: bytes) -> tuple[About, Sequence[UsualFile] | Sequence[ListedFile] | Sequence[msgspec.Raw]]:
     """The page and its files: as they should be, or raw where some are not or where they are many."""
-    if len(body) <= _AT_ONCE:
+    for decoder in (_usual_page, _page) if len(body) <= _AT_ONCE else ():
         try:
-            page = _page.decode(body)
+            page: _UsualPage | _Page = decoder.decode(body)
             check_meta(page)
             return page, page.files
         except (ValueError, RecursionError):
-            pass  # read again below, file by file: one wrong file must not cost the others
+            continue  # read again, in the end file by file: one wrong file must not cost the others
     try:
         loose = _loose_page.decode(body)
         check_meta(loose)
@@ -129,7 +135,7 @@ class _Usual(NamedTuple):
     sha256: bool = False
 
     @classmethod
-    def of(cls, files: list[ListedFile]) -> _Usual:
+    def of(cls, files: Sequence[UsualFile | ListedFile]) -> _Usual:
         return cls(
             plain=all_plain([file.url for file in files]),
             sha256=fields.all_sha256(digests for file in files for digests in (file.hashes, file.core_metadata)),
@@ -139,7 +145,7 @@ class _Usual(NamedTuple):
 _NOT_KNOWN = _Usual()
 
 
-def _put(file: ListedFile, shelf: Shelf, usual: _Usual) -> None:
+def _put(file: UsualFile | ListedFile, shelf: Shelf, usual: _Usual) -> None:
     try:
         target = shelf.base.resolve_plain(file.url) if usual.plain else shelf.base.resolve(file.url)
         hashes = _digests_of(file.hashes, usual) if file.hashes else {}
@@ -172,13 +178,13 @@ def _put(file: ListedFile, shelf: Shelf, usual: _Usual) -> None:
     )
 
 
-def _digests_of(raw: dict[str, str | None], usual: _Usual) -> Hashes:
-    return cast("Hashes", raw) if usual.sha256 else fields.hashes(raw)
+def _digests_of(raw: Sha256Alone | dict[str, str | None], usual: _Usual) -> Hashes:
+    return cast("Hashes", raw) if usual.sha256 else fields.hashes(cast("Mapping[str, str | None]", raw))
 
 
-def _metadata_of(file: ListedFile, usual: _Usual) -> bool | Hashes:
-    metadata = file.core_metadata
-    if metadata is None:
+def _metadata_of(file: UsualFile | ListedFile, usual: _Usual) -> bool | Hashes:
+    metadata = cast("bool | Mapping[str, str | None] | None", file.core_metadata)
+    if metadata is None and isinstance(file, ListedFile):
         metadata = _older_metadata(file)
     elif metadata and usual.sha256:
         return cast("bool | Hashes", metadata)

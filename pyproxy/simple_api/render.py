@@ -143,7 +143,7 @@ def _anchor(file: File, files: str, provenance: Provenance | None) -> str:
         parts.append(f'data-yanked="{attribute(file.yanked) if isinstance(file.yanked, str) else ""}"')
     metadata = _advertised(file)
     if metadata:
-        value = (fields.as_one(metadata) if isinstance(metadata, dict) else "") or "true"
+        value = (fields.as_one(metadata) if not isinstance(metadata, bool) else "") or "true"
         parts.append(f'data-dist-info-metadata="{value}" data-core-metadata="{value}"')
     if file.gpg_sig is not None:
         parts.append('data-gpg-sig="true"' if file.gpg_sig else 'data-gpg-sig="false"')

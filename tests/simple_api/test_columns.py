@@ -13,7 +13,7 @@ from pyproxy.errors import BadName
 from pyproxy.model import File, are_filenames, as_filename
 from pyproxy.simple_api import fields
 from pyproxy.simple_api.columns import put_together
-from pyproxy.simple_api.listed import ListedFile
+from pyproxy.simple_api.listed import UsualFile
 from pyproxy.simple_api.references import Base
 from pyproxy.simple_api.shelf import Shelf
 from tests.simple_api.pages import DIGEST, LINK, NAME, OTHER, PAGE, entry, parse_json
@@ -29,7 +29,11 @@ def listed(name: str = NAME, **more: Any) -> dict[str, Any]:  # Any: JSON of all
 
 def together(*entries: dict[str, Any]) -> tuple[File, ...] | None:
     """All of them; None where each had to be looked at by itself."""
-    return put_together(msgspec.convert(entries, list[ListedFile]), Shelf(Base(PAGE), LINK))
+    try:
+        files = msgspec.convert(entries, list[UsualFile])
+    except msgspec.ValidationError:
+        return None
+    return put_together(files, Shelf(Base(PAGE), LINK))
 
 
 def test_files__of_a_usual_page__are_read_together() -> None:
