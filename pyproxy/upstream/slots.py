@@ -65,13 +65,17 @@ class Slots:
     def _take_back(self, share: _Share) -> None:
         self._free += 1
         share.left += 1
-        while self._free:
-            first = min((share for share in (self._files, self._others) if share.is_wanted()), key=_since, default=None)
-            if first is None:
-                return
-            _, place = first.waiting.popleft()
+        while self._free and (first := self._first()) is not None:
             self._hand_out(first)
-            place.set_result(None)
+            first.waiting.popleft()[1].set_result(None)
+
+    def _first(self) -> _Share | None:
+        """The share whose turn it is, of those in which somebody waits for a place that may be taken."""
+        if not self._files.is_wanted():
+            return self._others if self._others.is_wanted() else None
+        if not self._others.is_wanted():
+            return self._files
+        return min(self._files, self._others, key=_turn)
 
 
 class _Share:
@@ -87,7 +91,7 @@ class _Share:
         return self.left > 0 and len(self.waiting) > 0
 
 
-def _since(share: _Share) -> int:
+def _turn(share: _Share) -> int:
     return share.waiting[0][0]
 
 

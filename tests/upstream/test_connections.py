@@ -207,9 +207,7 @@ async def test_connection__of_a_question_that_is_given_up__is_closed(remotes: Re
         assert await calls.ended.get() == 0
 
 
-async def test_connections__over_tls_and_through_a_tunnel__are_kept(
-    remotes: Remotes, soon: Soon, tmp_path: Path
-) -> None:
+async def test_connection__over_tls__is_kept(remotes: Remotes, soon: Soon, tmp_path: Path) -> None:
     certificates = Certificates.below(tmp_path)
     async with RawUpstream(tls=certificates.serving()) as up:
         up.serve(PATH, PAGE)

@@ -234,6 +234,22 @@ async def test_remote__rebinding__never_reaches_a_canary(
         assert (up.count(), canary.connections) == (1, 0)
 
 
+async def test_remote__public_by_now__its_open_connections_lead_inside_no_more(
+    up: RawUpstream, remotes: Remotes, soon: Callable[[], float]
+) -> None:
+    up.serve("/simple/a/", b"<html></html>")
+    up.serve("/x", b"x")
+    remote = remotes(f"http://index.example:{up.port}/simple/", lookup=Names(index_example=[["127.0.0.1"], [PUBLIC]]))
+    await remote.page(A, Validators(), deadline=soon())
+    await remote.small(f"{up.url}x", kind="json", limit=9, deadline=soon())
+    await remote._exchange._reach.resolve("index.example")
+
+    with pytest.raises(RemoteFailed, match="inside this network"):
+        await remote.small(f"{up.url}x", kind="json", limit=9, deadline=soon())
+
+    assert up.count("/x") == 1
+
+
 async def test_remote__private__may_redirect_to_another_machine_and_port(
     up: RawUpstream, remotes: Remotes, soon: Callable[[], float]
 ) -> None:
