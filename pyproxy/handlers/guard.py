@@ -47,7 +47,7 @@ def answer_to(error: PyproxyError) -> tuple[web.Response, Result]:
             headers = {}
             if isinstance(error, RemoteFailed):
                 headers["Proxy-Status"] = PROXY_STATUS
-            if status == 503 and isinstance(error, StoreTrouble):  # noqa: PLR2004 - the table's
+            if isinstance(error, StoreTrouble | VersionUnknown) and status == 503:  # noqa: PLR2004 - the table's
                 headers["Retry-After"] = RETRY_AFTER
             return refusal(status, str(error), headers), result
     return refusal(500, "internal error"), "error"

@@ -195,6 +195,14 @@ async def test_page__pinned_and_unknown_to_the_remote__is_kept_no_longer_than_th
     assert int(seconds) <= 30
 
 
+async def test_page__pinned_to_a_version_that_is_not_there_yet__is_503_to_be_tried_again(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None, repository_version="1", allow_uploads="false")) as served:
+        answer = await served.page()
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert answer.line == "repository team has no version 1: the latest is 0"
+
+
 async def test_guard__stands_before_everything(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     paths = ["simple/", "simple/alpha/", "", "project/alpha/", "files/up/files/alpha-1.0-py3-none-any.whl"]
