@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -92,12 +94,27 @@ async def test_wait__failing_call__fails_for_everybody_at_once() -> None:
 
 
 async def test_close__cancels_what_is_under_way() -> None:
-    flights: Flights[str, None] = Flights()
-    task = flights.join("a", asyncio.Event().wait)  # type: ignore[arg-type]  # never returns
+    flights: Flights[str, str] = Flights()
+    never, ended = asyncio.Event(), asyncio.Event()
+
+    async def call() -> str:
+        try:
+            await never.wait()
+        finally:
+            ended.set()
+        return "never"
+
+    waiting = asyncio.create_task(flights.wait("a", call))
     await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    flights.join("b", call)  # not begun yet
+    late = asyncio.create_task(flights.wait("b", call))
     await flights.close()
 
-    assert task.cancelled()
+    assert ended.is_set()
+    assert len(flights) == 0
+    ends = await asyncio.gather(waiting, late, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
 
 
 async def test_contains__only_while_under_way() -> None:
@@ -108,12 +125,25 @@ async def test_contains__only_while_under_way() -> None:
         await gate.wait()
         return "here"
 
-    task = flights.join("a", call)
+    flights.join("a", call)
     assert "a" in flights
     gate.set()
-    await task
-    await asyncio.sleep(0)
+    assert await flights.wait("a", call) == "here"
     assert "a" not in flights
+
+
+async def test_age__counts_from_the_beginning_of_the_flight() -> None:
+    flights: Flights[str, str] = Flights()
+    assert flights.age("a") == 0.0
+    begun = asyncio.get_running_loop().time()
+
+    async def call() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    flights.join("a", call)
+    assert 0.0 <= flights.age("a") <= asyncio.get_running_loop().time() - begun
+    await flights.close()
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), RemoteFailed("far", "down")])
@@ -121,12 +151,36 @@ async def test_flight__fails_after_all_have_gone__is_told_of_where_it_is_a_bug(
     caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     flights: Flights[str, str] = Flights()
+    ended = asyncio.Event()
 
     async def call() -> str:
+        ended.set()
         raise error
 
-    task = flights.join("a", call)
-    await asyncio.wait([task])
-    await asyncio.sleep(0)
+    flights.join("a", call)
+    await ended.wait()
 
+    assert len(flights) == 0
     assert [record.levelname for record in caplog.records] == (["ERROR"] if isinstance(error, ValueError) else [])
+
+
+async def test_flight__that_fails__keeps_nothing_alive() -> None:
+    flights: Flights[str, str] = Flights()
+    gone: list[weakref.ref[RemoteFailed]] = []
+
+    async def call() -> str:
+        error = RemoteFailed("far", "down")
+        gone.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    gc.disable()
+    try:
+        with pytest.raises(RemoteFailed):
+            await flights.wait("a", call)
+        await asyncio.sleep(0)
+        assert [ref() for ref in gone] == [None]
+    finally:
+        gc.enable()

@@ -173,7 +173,9 @@ class CachedIndex:
             raise self._unknown(project)
         copy = Copy(held, held.head.fetched_at) if held is not None else None
         served = await self._keeper.get(project, _page_of(project), copy, self._fetching(project, copy), anew=anew)
-        return Served(self._current(project, served.value), served.result, served.fresh_for)
+        if served.result != "hit":
+            self._current(project, served.value)  # in place; what is held is current already
+        return served
 
     async def _held(self, project: ProjectName) -> Held | None:
         if project in self._missing and not self._is_back(project):
@@ -253,16 +255,17 @@ class CachedIndex:
 
     async def _fetch(self, project: ProjectName, copy: Copy[Held] | None, deadline: float) -> Fetched[Held]:
         """One worker asks, the others wait for what it stores. `copy`: what was known when this was begun."""
+        held = None if copy is None else copy.value
+        if not self._changes.shared:  # all that is asked for comes through here, once at a time
+            return await self._asked(project, held, deadline)
         try:
             turn = await self._turns.take(f"page {self.name} {self._origin} {project}", until=deadline)
         except TimeoutError:
             raise RemoteFailed(self.name, "another worker waits for its answer") from None
         try:
-            held = None if copy is None else copy.value
-            if self._changes.shared:  # else all that is asked for comes through here, once at a time
-                held = await self._held(project)
-                if held is not None and held.head.fetched_at > (-math.inf if copy is None else copy.fetched_at):
-                    return Fetched(Copy(held, held.head.fetched_at), "miss")
+            held = await self._held(project)
+            if held is not None and held.head.fetched_at > (-math.inf if copy is None else copy.fetched_at):
+                return Fetched(Copy(held, held.head.fetched_at), "miss")
             return await self._asked(project, held, deadline)
         finally:
             # Not before it is stored: who has the next turn looks there.

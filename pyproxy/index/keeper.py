@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pyproxy.errors import NotCached, RemoteFailed
 from pyproxy.freshness import Have, Rules, Verdict, decide, life_left
@@ -44,7 +44,7 @@ class Fetched(Generic[V]):
     result: Result
 
 
-Ask = Callable[[float], Awaitable[Fetched[V]]]
+Ask = Callable[[float], Coroutine[Any, Any, Fetched[V]]]  # Any: what a coroutine says to its loop
 """Asks the remote, ending before a deadline in the loop's time. Raises NotThere where the remote has none."""
 
 

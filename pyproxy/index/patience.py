@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 
 PATIENCE = 9.0
 """Seconds a client waits for remotes where nothing stale can be served: every page answer starts within 10 s."""
@@ -13,14 +12,21 @@ PATIENCE = 9.0
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
-@contextmanager
-def patience() -> Iterator[None]:
+class _Patience:
+    """A context of three lines: `contextlib`'s would take three times as long, and each request has one."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token: Token[float | None] = _deadline.set(asyncio.get_running_loop().time() + PATIENCE)
+
+    def __exit__(self, *_: object) -> None:
+        _deadline.reset(self._token)
+
+
+def patience() -> AbstractContextManager[None]:
     """All that is waited for within the block takes no longer than PATIENCE together."""
-    token = _deadline.set(asyncio.get_running_loop().time() + PATIENCE)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+    return _Patience()
 
 
 def time_left() -> float:

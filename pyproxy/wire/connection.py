@@ -81,7 +81,7 @@ class Connection(Feed):
         self._came: tuple[RawRequestMessage, StreamReader] | None = None  # the next one, which waits for that
         self._ended = False  # the client has shut down its side, and says nothing more
         self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
-        self._repeater: Repeater | None = None
+        self._repeater: Repeater | None = None  # once there is an answer for it to give
         self._client = ""
         self.peername: Any = None  # Any: addresses, of a form for each family
         self.sockname: Any = None
@@ -151,7 +151,6 @@ class Connection(Feed):
         self._socket = transport.get_extra_info("socket")
         self.peername, self.sockname = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else _NO_ADDRESS
-        self._repeater = Repeater(self, self._wire)
         self._shared.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -190,14 +189,18 @@ class Connection(Feed):
 
     def _repeat(self, asked: bytes, answer: Answer) -> bool:
         """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
-        repeater, lane, memory, wire = self._repeater, self._shared.lane, self._shared.memory, self._wire
-        if lane is None or repeater is None or self._busy or not self._intake.quiet or self._shared.draining:
+        lane, memory, wire = self._shared.lane, self._shared.memory, self._wire
+        if lane is None or self._busy or not self._intake.quiet or self._shared.draining:
             return False
         if wire is None or wire.is_closing() or wire.get_write_buffer_size():
             return False
         started = self._loop.time()
         memory.begin_turn()
-        if not memory.stands(asked, answer, started) or not lane.enter(repeater):
+        if not memory.stands(asked, answer, started):
+            return False
+        if (repeater := self._repeater) is None:
+            repeater = self._repeater = Repeater(self, wire)
+        if not lane.enter(repeater):
             return False
         self._times.heard = started
         if lane.give(repeater, answer, started):
@@ -241,23 +244,18 @@ class Connection(Feed):
     # --- from a head to its answer -----------------------------------------------------------------------------------
 
     def _asks(self, message: RawRequestMessage, body: StreamReader) -> None:
-        self._came = message, body
         if self._task is None:
-            self._begin()
+            self._begin(message, body)
+        else:
+            self._came = message, body
 
-    def _begin(self) -> None:
-        """Has the request answered that has come, if one has."""
-        if self._came is None:
-            return
-        (message, body), self._came = self._came, None
+    def _begin(self, message: RawRequestMessage, body: StreamReader) -> None:
+        """Has a request answered."""
         if message.version != HttpVersion11 or heads.may_have_body(message.headers):
             self._asked = b""  # nothing that the same head could be answered with unseen
         self._refusing = self._intake.begin(message, body)
         self._request = Request(message, body, self, Writer(self, self._loop), self._loop)
         self._task = self._loop.create_task(self._attend(self._request))
-        self._advance()
-        if self._ended and self._intake.owes_body:
-            self._hang_up()  # the rest of the body will not come
 
     def speaks(self) -> None:
         """The head of an answer goes out now: an older one to the same request may not come after it."""
@@ -281,8 +279,12 @@ class Connection(Feed):
             self._task = None
             if not stays:
                 self._hang_up()
-        if stays:
-            self._begin()
+        if stays and (came := self._came) is not None:
+            self._came = None
+            self._begin(*came)
+            self._advance()
+            if self._ended and self._intake.owes_body:
+                self._hang_up()  # the rest of the body will not come
 
     async def _serve(self, request: Request) -> bool:
         """Has the request answered, to the last byte; whether the connection is for more.

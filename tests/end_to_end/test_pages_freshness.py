@@ -175,9 +175,9 @@ async def test_page__remote_slow__is_served_stale_at_once_and_refreshed_behind(u
         # Whoever asks meanwhile joins: the remote is asked once.
         assert (await served.page()).body == first.body
         assert up.count(PAGE) == 2
-        flight = served.daemon.current.site.sources["up"].index._keeper._flights._tasks["alpha"]  # type: ignore[index]
+        (flight,) = served.daemon.current.site.sources["up"].index._keeper._flights._flights.values()
         let_go.set()
-        await asyncio.wait([flight])
+        await asyncio.wait([flight.task])
         with served.counting(*RESULTS) as results:
             refreshed = await served.page()
         assert len(refreshed.json()["files"]) == 2
