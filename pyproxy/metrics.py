@@ -77,10 +77,13 @@ class Tally:
         """Several requests, each with its client and its seconds; bytes of all of them."""
         self.requests += len(repeats)
         self.nbytes += nbytes
-        counts = self._counts
-        for _, seconds in repeats:
-            self.seconds += seconds
-            counts[bisect_left(_SECONDS, seconds)] += 1
+        times = [seconds for _, seconds in repeats]
+        self.seconds += sum(times)
+        if max(times, default=0.0) <= _SECONDS[0]:  # as nearly all are
+            self._counts[0] += len(times)
+            return
+        for seconds in times:
+            self._counts[bisect_left(_SECONDS, seconds)] += 1
 
     def settle(self) -> None:
         """Tells Prometheus what was added since the last time. For one thread at a time."""

@@ -78,8 +78,11 @@ class FastLane:
         """Gives a member an answer; whether all of it is out. Else it is sent, and counted, as the client takes it."""
         if member.give(answer, started):
             return True
-        self._epoll.modify(member.fd, select.EPOLLOUT)  # what the client says meanwhile waits in the kernel
+        self._wait_for_room(member)
         return False
+
+    def _wait_for_room(self, member: Repeater) -> None:
+        self._epoll.modify(member.fd, select.EPOLLOUT)  # what the client says meanwhile waits in the kernel
 
     def _serve(self) -> None:
         """Answers whoever has asked what is known by heart, goes on with answers under way, sends all others back.
@@ -123,13 +126,15 @@ class FastLane:
                     self.leave(member)
                     others.append((member, asked))
                 else:
-                    whole = self.give(member, answer, started)
-                    times = member.times
+                    whole, times = member.give(answer, started), member.times
                     times.heard = times.since = now = clock()
-                    if whole:
-                        if not answer.repeats:
-                            given.append(answer)
-                        answer.repeats.append((member.client, now - started))
+                    if not whole:
+                        self._wait_for_room(member)
+                    elif repeats := answer.repeats:
+                        repeats.append((member.client, now - started))
+                    else:
+                        answer.repeats = [(member.client, now - started)]
+                        given.append(answer)
             except Exception:  # noqa: BLE001 - what one has asked must not cost all others their answers
                 _break_off(member)
             if now > ends:

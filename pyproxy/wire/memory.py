@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from pyproxy.part import Part, Spool
+from pyproxy.part import Descriptor, Part, Spool
 
 CAPACITY = 32 * 1024 * 1024
 """Bytes of heads and bodies that are known by heart. A body counts once for each head that asks for it."""
@@ -75,8 +75,8 @@ class Answer:
     standing: Standing
     part: Part | None = None
     """The body, where it lies in a file."""
-    whole: Part | None = field(default=None, init=False)
-    """Head and body, where they lie in a file one behind the other: of this answer alone, as heads age."""
+    whole: Descriptor | None = field(default=None, init=False)
+    """A file of head and body, one behind the other: of this answer alone, as heads age."""
     until: float = field(init=False)
     due: float = field(init=False)
     size: int = field(init=False)
@@ -124,7 +124,7 @@ class Answer:
         if self.body:
             self.part = Part(whole.file, len(head), len(self.body))
         if head is self.head:
-            self.whole = whole
+            self.whole = whole.file
 
     def renew(self, other: Answer) -> None:
         """Becomes the other, which has the same body and so needs no file of its own."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from pyproxy.part import Part, Spool
+from pyproxy.part import Descriptor, Part, Spool
 from pyproxy.wire.memory import COPIED, DESCRIPTOR, LARGE, OFTEN, Answer, Memory
 from tests.daemon import noise
 from tests.fakes.raw_client import connected
@@ -301,8 +301,13 @@ def a_memory(spool: Spool) -> tuple[Memory, Callable[[], Answer]]:
     return memory, given
 
 
-def content(part: Part | None) -> bytes | None:
-    return None if part is None else os.pread(part.file.fd, part.length, part.start)
+def content(part: Part | Descriptor | None) -> bytes | None:
+    match part:
+        case Part():
+            return os.pread(part.file.fd, part.length, part.start)
+        case Descriptor():
+            return os.pread(part.fd, os.fstat(part.fd).st_size, 0)
+    return None
 
 
 def test_large_answer__repeated__lies_in_a_file_behind_its_head() -> None:
