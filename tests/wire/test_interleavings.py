@@ -193,6 +193,7 @@ def test_crowd__whatever_it_does__is_told_the_same_with_it_and_without_it(
     hot, cold = World(hot=True, large=LARGE), World(hot=False, large=LARGE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "OFTEN", 1)
+        patch.setattr(memory, "COPIED", (0, len(LARGE)))
         patch.setattr(memory, "PER_REPETITION", 2 * len(LARGE))
         told = asyncio.run(heard(hot, script, Moody(files)))
     assert told == asyncio.run(heard(cold, script))

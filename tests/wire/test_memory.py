@@ -351,13 +351,16 @@ def test_large_answer__that_got_no_file__asks_for_one_again_when_it_is_made_anew
     assert [content(given().part), spool.asked] == [BODY, 2]
 
 
+LEAST, MOST = COPIED
+
+
 def stored(body: bytes) -> Part:
     found: list[Part] = []
     Spool().lay((b"before", body, b"after"), found.append)
     return Part(found[0].file, len(b"before"), len(body))
 
 
-def a_memory_of_stored(*, files: int, length: int = COPIED) -> tuple[Memory, Callable[[], Answer]]:
+def a_memory_of_stored(*, files: int, length: int = MOST - 100) -> tuple[Memory, Callable[[], Answer]]:
     memory = Memory(Spool(), files=files)
     body = noise(length)
     memory.put(b"asked", Answer(b"head", b"", Resting(), stored(body)))
@@ -384,11 +387,26 @@ def test_stored_file__asked_for_often__is_copied_behind_its_head_and_counted_twi
     assert (memory.files, memory.bytes) == (0, 0)
 
 
-@pytest.mark.parametrize(("files", "length"), [(1, 1000), (2, COPIED + 1)], ids=["no room", "too large"])
+@pytest.mark.parametrize(("files", "length"), [(1, LEAST), (2, MOST)], ids=["no room", "too large"])
 def test_stored_file__without_room_for_a_copy_or_too_large__is_sent_as_it_is(files: int, length: int) -> None:
     memory, often = a_memory_of_stored(files=files, length=length)
     assert often().whole is None
     assert memory.files == 1
+
+
+@pytest.mark.parametrize(("length", "files"), [(LEAST, 1), (LEAST // 2, 0)])
+def test_small_answer__asked_for_often__lies_in_a_file_if_that_is_faster(length: int, files: int) -> None:
+    memory, body = Memory(Spool()), noise(length)
+    answer = Answer.of(b"head", body, Resting())
+    memory.put(b"asked", answer)
+    assert memory.files == 0
+    for repetitions in (0, OFTEN - 1, 1):
+        assert answer.whole is None
+        answer.lay_after -= repetitions
+        memory.begin_turn()
+        assert memory.stands(b"asked", answer, 1.0)
+    assert content(answer.whole) == (b"head" + body if files else None)
+    assert memory.files == files
 
 
 def test_stored_file__shorter_than_it_was__is_not_copied() -> None:
