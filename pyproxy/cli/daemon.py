@@ -15,7 +15,7 @@ from pyproxy import garbage, reload
 from pyproxy.auth import new_token
 from pyproxy.cli.asked import Asked, command, say, warn
 from pyproxy.cli.root import cli
-from pyproxy.config import describe
+from pyproxy.config import as_entry, as_token_name, describe
 from pyproxy.machine_index import MachineIndex, machine_index
 
 OPEN_FILES: Final = 150_000
@@ -89,6 +89,8 @@ def check(asked: Asked) -> None:
 @command
 def token(_asked: Asked, *, name: str) -> None:
     """Print a new token once, and the hashed entry to paste into the YAML."""
+    if wrong := as_token_name(name):
+        raise click.BadParameter(wrong, param_hint="NAME")
     secret, entry = new_token()
     click.echo(f"token (shown once): {secret}")
-    click.echo(f"for guards.NAME.tokens: {name}: {entry}")
+    click.echo(f"for guards.NAME.tokens: {as_entry(name, entry)}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pyproxy.config.addresses import Listen, UnixListen
 from pyproxy.config.doubts import warnings
+from pyproxy.config.guards import as_token_name
 from pyproxy.config.loading import EMBEDDED, WrongConfig, find, load, loops
 from pyproxy.config.reading import stamp_of
 from pyproxy.config.settings import (
@@ -28,7 +29,7 @@ from pyproxy.config.settings import (
     StorageConfig,
     TlsConfig,
 )
-from pyproxy.config.showing import describe
+from pyproxy.config.showing import as_entry, describe
 from pyproxy.secret import Secret
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "TlsConfig",
     "UnixListen",
     "WrongConfig",
+    "as_entry",
+    "as_token_name",
     "describe",
     "find",
     "load",

@@ -79,11 +79,15 @@ def _guard(name: str, section: Section, files: Files) -> GuardConfig:
     )
 
 
+def as_token_name(name: str) -> str | None:
+    """Why this is no name for a token; None where it is one."""
+    return "must be NAME: sha256:…, and not the token itself" if name.startswith(_SECRETS) else as_name(name)
+
+
 def _tokens(section: Section, given: Section) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in given:
-        wrong = "must be NAME: sha256:…, and not the token itself" if name.startswith(_SECRETS) else as_name(name)
-        if wrong:
+        if wrong := as_token_name(name):
             # At the key's line, but without the key: it may be a token.
             section.mistakes.add(section.mistakes.where(given.at(name)), section.at("tokens"), wrong)
             continue

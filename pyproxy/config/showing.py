@@ -46,6 +46,11 @@ def describe(config: Config) -> str:
     return "\n".join([*head, body])
 
 
+def as_entry(key: str, value: str) -> str:
+    """A key and its value as they may be pasted into the file: in quotes where YAML would take them for no text."""
+    return yaml.safe_dump({key: value}, width=1000).strip()
+
+
 def _remote(remote: RemoteConfig) -> dict[str, Any]:  # Any: as above
     return {
         "url": remote.url,

@@ -252,6 +252,27 @@ async def test_json_logs__warnings_mistakes_and_failures__are_events_too(tmp_pat
             assert (done.code, [event["level"] for event in events]) == (code, levels), done
 
 
+@pytest.mark.parametrize("name", ["ci", "2024", "yes", "null", "1e3", "-", "0x1F", "2024-01-01"])
+async def test_token__any_name_that_one_may_have__can_be_pasted(tmp_path: Path, name: str) -> None:
+    done = await pyproxy("token", name)
+    token, entry = (line.partition(": ")[2] for line in done.out.splitlines())
+    text = f"remotes: {{up: {{url: 'http://127.0.0.1:9/simple/'}}}}\nguards:\n  staff:\n    tokens:\n      {entry}\n"
+    config = tmp_path / "pyproxy.yaml"
+    config.write_text(text)
+    checked = await pyproxy("check", "--config", config)
+
+    assert token not in entry
+    assert (done.code, checked.code) == (0, 0), checked.err
+
+
+@pytest.mark.parametrize("name", ["a b", "a: b", "#", "", "pyp_x", "sha256:x", ".."])
+async def test_token__a_name_that_none_may_have__is_wrong_usage(name: str) -> None:
+    done = await pyproxy("token", name)
+
+    assert (done.code, done.out) == (2, "")
+    assert "Invalid value for NAME" in done.err
+
+
 async def test_every_command__takes_config_and_data() -> None:
     for command in (*COMMANDS, "warm", "token", "repo add", "repo list"):
         told = (await pyproxy(*command.split(), "--help")).out
