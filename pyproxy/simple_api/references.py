@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 import msgspec
@@ -182,6 +183,7 @@ def _split(reference: str) -> tuple[str | None, str | None, str, str | None, str
     return scheme, authority, path, query, fragment
 
 
+@lru_cache(REMEMBERED)  # most pages are of one host, and their files of another; what raises is not kept
 def _origin(scheme: str, authority: str) -> str:
     if scheme not in DEFAULT_PORTS:
         raise BadLink(f"a link by {printable(scheme, 20)}")
