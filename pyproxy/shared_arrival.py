@@ -255,6 +255,11 @@ class SharedArrival(Arrival):
 
     # ------------------------------------------------------------------ taking over
 
+    def _fits(self, nbytes: int) -> bool:
+        """No: who reads along reads in a file."""
+        del nbytes
+        return False
+
     async def _begun(self) -> Spool:
         old = self.spool
         if old is None or not old.size:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy.arrival import FIRST, HOLD_BACK, STEP, Arrival, Landed, Open, Promise
+from pyproxy.arrival import HOLD_BACK, Arrival, Landed, Open, Promise
+from pyproxy.arrival.download import FIRST, STEP
 from pyproxy.arrivals import Arrivals
 from pyproxy.errors import ContentWrong, RemoteFailed, StoreTrouble
 from pyproxy.storage.blobs import Temp
@@ -592,7 +593,7 @@ async def test_reader__that_has_it_all__finds_it_stored(shelf: Shelf, pool: Thre
 async def test_disk__slow__holds_the_end_of_answers_back_for_a_moment_only(
     shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyproxy.arrival.STORING", 0.05)
+    monkeypatch.setattr("pyproxy.arrival.download.STORING", 0.05)
     synced = asyncio.Event()
 
     class Slow(Shelf):
@@ -614,7 +615,7 @@ async def test_disk__slow__holds_the_end_of_answers_back_for_a_moment_only(
 async def test_run__large_file__is_synced_while_it_comes(
     shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyproxy.arrival.SYNC", 100_000)
+    monkeypatch.setattr("pyproxy.arrival.download.SYNC", 100_000)
     sizes: list[int] = []
     monkeypatch.setattr(Temp, "sync_so_far", lambda temp: sizes.append(temp.size))
     arrival = arriving(opener(ScriptedFile(BODY)), shelf, pool, Promise({"sha256": DIGEST}))
@@ -628,7 +629,7 @@ async def test_run__large_file__is_synced_while_it_comes(
 async def test_run__disk_fails_to_take_what_it_had_taken__is_served_and_not_kept(
     shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyproxy.arrival.SYNC", 100_000)
+    monkeypatch.setattr("pyproxy.arrival.download.SYNC", 100_000)
     failed = threading.Event()
 
     def fail(disk: Disk, fd: int, path: Path) -> None:

@@ -129,10 +129,20 @@ async def _send_arrival(
             if len(ranges) > 1:
                 return await _ranges_of_arrival(exchange, arrival, ranges, headers)
             part = ranges[0]
+    if (body := arrival.body) is not None:
+        await arrival.whole()
+        return _from_memory(exchange, body, part, headers)
     if total is not None and total <= HOLD_BACK:
         # A short file waits for the verdict on the whole: so a wrong one is a clear 502 and not a broken body. A short
         # part of a long one does not: where the disk is full, its bytes would be gone by then.
         await arrival.whole()
+    return await _tailing(exchange, arrival, reader, part, headers)
+
+
+async def _tailing(
+    exchange: Exchange, arrival: Arrival, reader: Reader, part: ByteRange | None, headers: dict[str, str]
+) -> web.StreamResponse:
+    total = arrival.total
     status = 200
     if part is not None:
         status = 206
@@ -161,14 +171,24 @@ async def _send_arrival(
     return response
 
 
+def _from_memory(
+    exchange: Exchange, body: bytes, part: ByteRange | None, headers: dict[str, str]
+) -> web.StreamResponse:
+    """A small file in one piece with its head."""
+    exchange.repeats = None  # the next one comes from the blob, whose uses are noted
+    if part is None:
+        return web.Response(body=body, headers=headers)
+    headers = {**headers, "Content-Range": part.content_range(len(body))}
+    return web.Response(status=206, body=body[part.start : part.stop], headers=headers)
+
+
 async def _ranges_of_arrival(
     exchange: Exchange, arrival: Arrival, ranges: tuple[ByteRange, ...], headers: dict[str, str]
 ) -> web.StreamResponse:
     landed = await arrival.whole()
-    spool = arrival.spool
-    if spool is None or not spool.whole_on_disk:
+    fd = arrival.spool.opened() if arrival.spool is not None else None
+    if fd is None:
         raise StoreTrouble(f"{arrival.name} cannot be kept, so it has no ranges")
-    fd = os.dup(spool.fd)
     try:
         return await send_ranges(exchange, fd, landed.size, ranges, headers, landed.digest)
     finally:

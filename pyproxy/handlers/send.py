@@ -197,7 +197,7 @@ def _last_of_part(arrival: Arrival, at: int, end: int) -> bytes:
     A download that cannot be kept waits for its readers, so none of them may wait for its end with bytes to take.
     """
     spool = arrival.spool
-    if spool is None or spool.whole_on_disk or not at < end <= arrival.arrived:
+    if spool is None or spool.stays or not at < end <= arrival.arrived:
         return b""
     data = b""
     while at + len(data) < end:

@@ -226,8 +226,14 @@ class _Shelf:
         return await self.cache.reserve(nbytes)
 
     async def keep(self, temp: Temp, landed: Landed, room: Room) -> None:
-        reservation = cast("Reservation", room)  # as `reserve` gave it
-        await self.cache.keep(temp, self.key, self.record(landed.digest, landed.size), reservation)
+        await self.cache.keep(temp, self.key, self.record(landed.digest, landed.size), _as_given(room))
+
+    async def put(self, body: bytes, landed: Landed, room: Room) -> None:
+        await self.cache.put(body, self.key, self.record(landed.digest, landed.size), _as_given(room))
+
+
+def _as_given(room: Room) -> Reservation:
+    return cast("Reservation", room)  # as the shelf's `reserve` gave it
 
 
 def archive_key(remote: str, netloc: str, link: str) -> str:

@@ -220,9 +220,13 @@ class Companions:
         if not file.is_wheel or (blob := await self._archives.stored(project, file)) is None:
             return None
         try:
-            return await self._read_wheel(blob.fd, file)
+            # A descriptor of the thread's own: whoever waits for it may be cancelled and close the other.
+            own = os.dup(blob.fd)
+        except OSError as exc:
+            raise StoreTrouble(f"cannot read {file.filename}: {exc.strerror}") from exc
         finally:
             blob.close()
+        return await self._read_wheel(own, file)
 
     async def _metadata_as_told(self, file: File, promised: Hashes, *, instead: bytes | None) -> bytes | None:
         """What the remote has beside the file, if it is promised and right; else what is here `instead`."""
@@ -254,21 +258,18 @@ class Companions:
             arrival = self._archives.arrive(project, file)
             with arrival.reading():
                 await arrival.whole()
-                if arrival.spool is not None and arrival.spool.whole_on_disk:
-                    return await self._read_wheel(arrival.spool.fd, file)
+                fd = arrival.spool.opened() if arrival.spool is not None else None
+                if fd is not None:
+                    return await self._read_wheel(fd, file)
         except MetadataUnreadable as exc:
             raise FileUnknown(f"{file.filename} gives no core metadata: {exc}") from exc
         raise StoreTrouble(f"no room to read the metadata out of {file.filename}")
 
     async def _read_wheel(self, fd: int, file: File) -> bytes:
-        try:
-            # A descriptor of the thread's own: whoever waits for it may be cancelled and close the other.
-            own = os.dup(fd)
-        except OSError as exc:
-            raise StoreTrouble(f"cannot read {file.filename}: {exc.strerror}") from exc
+        """Closes the descriptor."""
 
         def read() -> bytes:
-            with os.fdopen(own, "rb") as archive:
+            with os.fdopen(fd, "rb") as archive:
                 return metadata_in(archive, file.filename)
 
         reading = self._executor.submit(read)
@@ -278,7 +279,7 @@ class Companions:
             raise FileUnknown(f"{file.filename} gives no core metadata: {exc}") from exc
         finally:
             if reading.cancel():  # given up before a thread took it
-                os.close(own)
+                os.close(fd)
 
     async def _learn(self, project: ProjectName, file: File, digest: Sha256) -> None:
         try:

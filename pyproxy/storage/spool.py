@@ -1,4 +1,4 @@
-"""The bytes of a download under way: on disk, and once the disk refuses, a window of memory.
+"""The bytes of a download under way: in memory while few, then on disk, and once the disk refuses, a window of memory.
 
 Readers find everything up to `on_disk` in the file. What came after the disk refused is kept in memory
 only until the slowest reader has passed it, so a full disk costs the cache and not the client.
@@ -6,7 +6,10 @@ only until the slowest reader has passed it, so a full disk costs the cache and 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import tempfile
 from collections import deque
 
 from pyproxy.errors import StoreTrouble
@@ -19,19 +22,18 @@ WINDOW = 8 * 1024 * 1024
 class Spool:
     """Written by one task; read by many, through `fd` below `on_disk` and through `read` above.
 
-    With an `fd` (taken over) and no temp it is a file that somebody else writes, or has written.
+    With an `fd` (taken over) and no temp it is a file that somebody else writes, or has written. A `small` one keeps
+    all in memory until it moves to a file.
     """
 
-    def __init__(self, temp: Temp | None, *, fd: int = -1) -> None:
+    def __init__(self, temp: Temp | None, *, fd: int = -1, small: bool = False) -> None:
         """Raises StoreTrouble where there are no descriptors left."""
         self.temp = temp
+        self.small = small
         self.size = 0
         self.on_disk = 0
         # A descriptor of our own: the temp file is closed when it becomes a blob, readers go on.
-        try:
-            self.fd = os.dup(temp.fd) if temp is not None else fd
-        except OSError as exc:
-            raise StoreTrouble(f"cannot read a temporary file: {exc.strerror}") from exc
+        self.fd = _own(temp.fd) if temp is not None else fd
         self._closed = False
         self._window: deque[tuple[int, bytes]] = deque()
         self._window_bytes = 0
@@ -39,6 +41,11 @@ class Spool:
     @property
     def whole_on_disk(self) -> bool:
         return self.fd >= 0 and self.on_disk == self.size
+
+    @property
+    def stays(self) -> bool:
+        """Whether all that has come remains within reach, however far its readers are."""
+        return self.small or self.whole_on_disk
 
     @property
     def crowded(self) -> bool:
@@ -67,6 +74,23 @@ class Spool:
         self._window_bytes += len(data)
         self.size += len(data)
 
+    def body(self) -> bytes:
+        """All of a small one."""
+        return b"".join(data for _, data in self._window)
+
+    def move(self, temp: Temp) -> None:
+        """Goes on in a file. Blocking. Raises StoreTrouble; what has come then stays in memory."""
+        body = self.body()
+        fd = _own(temp.fd)
+        try:
+            temp.write(body)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.temp, self.fd, self.on_disk = temp, fd, self.size
+        self._window.clear()
+        self._window_bytes = 0
+
     def forget(self, before: int) -> None:
         """No reader will ask for bytes below this offset again."""
         while self._window and self._window[0][0] + len(self._window[0][1]) <= before:
@@ -88,6 +112,23 @@ class Spool:
                 return data[offset - start : offset - start + limit]
         raise StoreTrouble("bytes that were passed through are gone")
 
+    def opened(self) -> int | None:
+        """A descriptor for reading all that has come, which the caller closes; None where some of it is gone.
+
+        Raises StoreTrouble.
+        """
+        if not self.small:
+            return _own(self.fd) if self.whole_on_disk else None
+        try:
+            fd = _unnamed()
+            with contextlib.ExitStack() as undo:
+                undo.callback(os.close, fd)
+                os.write(fd, self.body())
+                undo.pop_all()
+            return fd
+        except OSError as exc:
+            raise StoreTrouble(f"cannot write a temporary file: {exc.strerror}") from exc
+
     def _read_file(self, offset: int, limit: int) -> bytes:
         try:
             data = os.pread(self.fd, limit, offset)
@@ -105,3 +146,18 @@ class Spool:
         self._closed = True
         self._window.clear()
         self._window_bytes = 0
+
+
+def _own(fd: int) -> int:
+    """A descriptor beside another's, which may be closed any time. Raises StoreTrouble."""
+    try:
+        return os.dup(fd)
+    except OSError as exc:
+        raise StoreTrouble(f"cannot read a temporary file: {exc.strerror}") from exc
+
+
+def _unnamed() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("pyproxy-small", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

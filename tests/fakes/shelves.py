@@ -46,6 +46,11 @@ class Shelf:
         self.kept[landed.digest] = temp.path.read_bytes()
         temp.discard()
 
+    async def put(self, body: bytes, landed: Landed, room: object) -> None:
+        temp = self.temp()
+        temp.write(body)
+        await self.keep(temp, landed, room)
+
 
 class Place:
     def __init__(self, shelf: Shelf) -> None:

@@ -1,7 +1,7 @@
-"""A blob on its way: one download, many readers, verified before any reader can finish.
+"""One verified download: fetched, resumed where it is cut, hashed, and put where it is kept.
 
-The download belongs to its `Arrival`, not to a request. Readers tail what has come; the last bytes of every
-answer wait until the digest of the whole is right, so no response completes with wrong bytes.
+It belongs to its `Arrival`, not to a request. Readers tail what has come; the last bytes of every answer wait until
+the digest of the whole is right, so no response completes with wrong bytes.
 """
 
 from __future__ import annotations
@@ -9,30 +9,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Final
 
-from pyproxy.digests import Hasher, checkable, hasher, same
-from pyproxy.errors import ContentWrong, NotThere, PyproxyError, RemoteFailed, StoreTrouble
-from pyproxy.model import Hashes, Sha256
+from pyproxy.arrival.promise import Landed, Open, Promise, Store
+from pyproxy.arrival.tail import Tail
+from pyproxy.digests import Hasher, hasher, same
+from pyproxy.errors import ContentWrong, NotThere, RemoteFailed, StoreTrouble
+from pyproxy.model import Sha256
 from pyproxy.storage.blobs import Temp
 from pyproxy.storage.spool import Spool
 from pyproxy.upstream import FileStream
 
 log = logging.getLogger(__name__)
 
-HOLD_BACK = 16 * 1024
-"""Bytes at the end of every answer that wait for the digest."""
+SMALL: Final = 256 * 1024
+"""Bytes up to which a file is held in memory, hashed on the loop (0.2 ms) and written once it is whole and right: one
+hop to a thread for all that the disk has to do, shared with others."""
 
-INLINE = 64 * 1024
+INLINE: Final = 64 * 1024
 """Chunks below this are hashed and written on the loop: 64 KiB take 0.07 ms there, a hop to a thread 0.1 ms."""
 
-
-FIRST = 16 * 1024
+FIRST: Final = 16 * 1024
 """Bytes that readers get before the rest of what came with them is hashed and written: their first byte waits for no
 megabyte and for no thread."""
 
@@ -43,64 +42,14 @@ SYNC = 16 << 20
 """Bytes after which the disk is told to take what is there: the end of a large file then waits for the last of them,
 and not for all, which for 100 MB on a disk of 2 GB/s takes 60 ms."""
 
-STEP = 8 << 20
+STEP: Final = 8 << 20
 """Bytes of room asked for at once where the page does not tell the size: a mere head shall not empty the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What the page says of the bytes to come."""
-
-    hashes: Hashes
-    size: int | None = None
-
-    @property
-    def algorithm(self) -> str | None:
-        """By which the body is checked; None where the page gives no digest that can be."""
-        return checkable(self.hashes)
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """What a verified body turned out to be. `verified` is the algorithm that agreed, or "framing"."""
-
-    digest: Sha256
-    size: int
-    verified: str
-
-
-class Room(Protocol):
-    """A reservation in the cache: bytes that may be written."""
-
-    async def grow(self, nbytes: int) -> None:
-        """Raises StoreFull."""
-
-    def release(self) -> None:
-        """Does nothing once the room was kept or released."""
-
-
-class Store(Protocol):
-    """Where the bytes go: into temps, which take room also where they will not be kept."""
-
-    def temp(self) -> Temp:
-        """Raises StoreTrouble."""
-
-    async def reserve(self, nbytes: int) -> Room:
-        """Raises StoreFull."""
-
-    async def keep(self, temp: Temp, landed: Landed, room: Room) -> None:
-        """Raises StoreTrouble."""
-
-
-Open = Callable[[int, str | None], AbstractAsyncContextManager[FileStream]]
-"""Opens the body at an offset, on condition of a validator (If-Range)."""
-
-
-class Arrival:
+class Arrival(Tail):
     """One verified download that many readers tail.
 
-    Begun with `run`, which its owner awaits as a task. All state is written by that task, on the loop;
-    readers wait for `changed`.
+    Begun with `run`, which its owner awaits as a task. All state is written by that task, on the loop.
     """
 
     def __init__(
@@ -115,136 +64,22 @@ class Arrival:
         retries: int,
         executor: Executor,
     ) -> None:
-        self.name = name
-        self.remote = remote
+        super().__init__(name, remote)
         self.promise = promise
-        self.total: int | None = None
-        """The body's length, once a head has told it."""
-        self.headed = False
-        """The remote has answered: `total` is as known as it will be."""
         self.followed = False
         """Another process downloads it, and counts what becomes of it."""
-        self.landed: Landed | None = None
-        """Set once it is checked, and stored if that is quick: readers may finish."""
-        self.error: PyproxyError | None = None
-        self.spool: Spool | None = None
         self._open = open_
         self._store = store
         self._keep = keep
         self._retries = retries
         self._executor = executor
-        self._readers: dict[object, int] = {}
-        self._tick = asyncio.Event()
-        self._waiting = 0
-        """Readers that have found nothing to send since the last pulse."""
-        self._nudge = asyncio.Event()
-        """For the download while its window is full."""
         self._sha256 = hashlib.sha256()
         self._other = _other_hasher(promise)
         self._validator: str | None = None
-        self._checked: Landed | None = None
-        self._over = False
         self._temp: Temp | None = None
         self._synced = 0
         self._syncing: asyncio.Future[None] | None = None
-        self._room: Room | None = None
         self._room_bytes = 0
-
-    # ------------------------------------------------------------------ for readers
-
-    @property
-    def arrived(self) -> int:
-        return self.spool.size if self.spool is not None else 0
-
-    @property
-    def checked(self) -> Landed | None:
-        """What it turned out to be, once that is right: nothing is waited for but the disk."""
-        return self._checked or self.landed
-
-    @property
-    def verified(self) -> bool:
-        return self.checked is not None
-
-    def sendable(self, end: int | None) -> int:
-        """Up to which offset an answer that ends at `end` (None: unknown) may be sent now."""
-        if self.landed is not None:
-            return self.arrived if end is None else min(self.arrived, end)
-        return max(0, min(self.arrived, (self.arrived if end is None else end) - HOLD_BACK))
-
-    @property
-    def joinable(self) -> bool:
-        """Whether one more reader, from now on, would get all of it."""
-        return self.error is None and (self.spool is None or self.spool.reachable(0))
-
-    async def changed(self) -> None:
-        """Returns when more has arrived, or when it is over. Raises the error of a failed download.
-
-        For those who are `reading`, and have taken all they could.
-        """
-        tick = self._tick
-        if self.error is None and self.landed is None:
-            self._waiting += 1
-            if self._waiting >= len(self._readers):
-                self._nudge.set()
-            await tick.wait()
-        if self.error is not None:
-            raise _again(self.error)
-
-    async def head(self) -> None:
-        """Waits for the remote's answer. Raises what the download failed with."""
-        while not self.headed and self.error is None:
-            await self.changed()
-        if self.error is not None and not self.headed:
-            raise _again(self.error)
-
-    async def whole(self) -> Landed:
-        """Waits for the verified end."""
-        while self.landed is None:
-            await self.changed()
-        return self.landed
-
-    async def over(self) -> None:
-        """Waits until it is stored, or known that it will not be. For those who need none of its bytes."""
-        while not self._over:
-            await self._tick.wait()
-
-    @contextmanager
-    def reading(self, start: int = 0) -> Iterator[Reader]:
-        """Keeps the bytes from `start` on within reach. Raises StoreTrouble where they are gone already."""
-        if self.spool is not None and not self.spool.reachable(start):
-            raise StoreTrouble(f"{self.name} is passed through and its beginning is gone")
-        reader = Reader(self, start)
-        self._readers[reader] = start
-        try:
-            yield reader
-        finally:
-            del self._readers[reader]
-            self._forget()
-            self._pulse()
-            self._maybe_close()
-
-    def at(self, reader: Reader, offset: int) -> None:
-        """The reader needs nothing below `offset` any more."""
-        self._readers[reader] = offset
-        if self._forget():
-            self._pulse()
-
-    def _forget(self) -> bool:
-        """Frees the memory of what all readers have passed. False where there is none to free: the disk has it all."""
-        if self.spool is None or self.spool.whole_on_disk:
-            return False
-        if self._readers:
-            self.spool.forget(min(self._readers.values()))
-        return True
-
-    def give_up(self) -> None:
-        """It will not be fetched, or not to its end: tells the readers."""
-        self.error = self.error or RemoteFailed(self.remote, f"{self.name}: the download was given up")
-        self._over = True
-        self._pulse()
-        self._maybe_close()
-
-    # ------------------------------------------------------------------ the download
 
     async def run(self) -> None:
         """Fetches, verifies and stores. Never raises but for cancellation: errors go to the readers."""
@@ -270,16 +105,16 @@ class Arrival:
         spool = self.spool = await self._begun()
         await self._fetch(spool)
         self._checked = self._check()
-        if self._temp is not None and self._keep and spool.whole_on_disk:
-            await self._land(self._temp, self._checked)
+        if self._keep and (spool.small or (self._temp is not None and spool.whole_on_disk)):
+            await self._land(spool, self._checked)
             self._temp = None
         else:
             self.landed = self._checked
             self._pulse()
 
-    async def _land(self, temp: Temp, landed: Landed) -> None:
+    async def _land(self, spool: Spool, landed: Landed) -> None:
         """Stores it; who has got all of it may then count on that, also after a crash, unless the disk is slow."""
-        storing = asyncio.create_task(self._store_it(temp, landed), name=f"storing {self.name}")
+        storing = asyncio.create_task(self._store_it(spool, landed), name=f"storing {self.name}")
         try:
             await asyncio.wait([storing], timeout=STORING)
             self.landed = landed
@@ -288,25 +123,46 @@ class Arrival:
         finally:
             storing.cancel()  # does nothing to one that is done
 
-    async def _begun(self) -> Spool:
-        """Where the bytes go."""
-        try:
-            self._temp = self._store.temp()
-            return Spool(self._temp)
-        except StoreTrouble as exc:
-            log.warning("%s is passed through, not kept: %s", self.name, exc)
-            return Spool(None)
-
-    async def _store_it(self, temp: Temp, landed: Landed) -> None:
+    async def _store_it(self, spool: Spool, landed: Landed) -> None:
+        temp = self._temp
         try:
             if self._syncing is not None:
                 await asyncio.wait([self._syncing])  # what it finds wrong must be known before the file is handed over
-            if self._room is None:  # nothing has asked for any: the file is empty
+            if self._room is None:  # nothing was written yet
                 self._room = await self._store.reserve(landed.size)
-            await self._store.keep(temp, landed, self._room)
+            if temp is not None:
+                await self._store.keep(temp, landed, self._room)
+            else:
+                await self._store.put(spool.body(), landed, self._room)
         except StoreTrouble as exc:
-            temp.discard()
+            if temp is not None:
+                temp.discard()
             log.warning("%s was served but not kept: %s", self.name, exc)
+
+    # ------------------------------------------------------------------ where the bytes go
+
+    async def _begun(self) -> Spool:
+        """Into memory, as long as it may be a small file."""
+        spool = Spool(None, small=True)
+        if not self._fits(self.promise.size or 0):
+            await self._spill(spool)
+        return spool
+
+    def _fits(self, nbytes: int) -> bool:
+        """Whether a file that has so many bytes at least may be a small one."""
+        return nbytes <= SMALL and (self.total is None or self.total <= SMALL)
+
+    async def _spill(self, spool: Spool) -> None:
+        """On to the disk with what has come, and where it refuses that, through the window."""
+        spool.small = False
+        try:
+            self._temp = self._store.temp()
+            if await self._has_room(spool.size):
+                spool.move(self._temp)
+        except StoreTrouble as exc:
+            log.warning("%s is passed through, not kept: %s", self.name, exc)
+
+    # ------------------------------------------------------------------ from the remote
 
     async def _fetch(self, spool: Spool) -> None:
         attempt = 0
@@ -360,7 +216,7 @@ class Arrival:
                     continue
             if self.total is not None and self.arrived + len(data) > self.total:
                 raise ContentWrong(self.remote, f"{self.name} is longer than the {self.total} bytes it should be")
-            if not self.arrived and len(data) > FIRST:
+            if not self.arrived and len(data) > FIRST and not (spool.small and self._fits(len(data))):
                 await self._append(spool, data[:FIRST])
                 await asyncio.sleep(0)  # the readers send it on
                 data = data[FIRST:]
@@ -369,6 +225,8 @@ class Arrival:
             raise RemoteFailed(self.remote, f"body of {self.name} cut at {self.arrived} of {self.total} bytes")
 
     async def _append(self, spool: Spool, data: bytes) -> None:
+        if spool.small and not self._fits(self.arrived + len(data)):
+            await self._spill(spool)
         if spool.whole_on_disk and await self._has_room(self.arrived + len(data)):
             try:
                 if len(data) < INLINE:
@@ -448,40 +306,6 @@ class Arrival:
             if not same(found, self.promise.hashes[algorithm]):
                 raise ContentWrong(self.remote, f"{self.name} does not have the {algorithm} digest that its page gives")
         return Landed(digest, size, algorithm or "framing")
-
-    def _pulse(self) -> None:
-        tick, self._tick = self._tick, asyncio.Event()
-        self._waiting = 0
-        tick.set()
-        self._nudge.set()
-
-    def _maybe_close(self) -> None:
-        if self._over and not self._readers and self.spool is not None:
-            self.spool.close()
-            # Not before: the bytes of a file that was not kept are on disk as long as somebody reads them.
-            if self._room is not None:
-                self._room.release()
-
-
-class Reader:
-    """One answer that tails an arrival."""
-
-    __slots__ = ("_arrival", "start")
-
-    def __init__(self, arrival: Arrival, start: int) -> None:
-        self._arrival = arrival
-        self.start = start
-
-    def passed(self, offset: int) -> None:
-        """Nothing below `offset` is needed any more."""
-        self._arrival.at(self, offset)
-
-
-def _again(error: PyproxyError) -> PyproxyError:
-    # A new object for each reader: raising one in many tasks would grow its traceback and keep their frames alive.
-    again = type(error).__new__(type(error), *error.args)
-    again.__dict__.update(error.__dict__)
-    return again
 
 
 def _other_hasher(promise: Promise) -> Hasher | None:
