@@ -37,18 +37,17 @@ def put_together(files: list[UsualFile], shelf: Shelf) -> tuple[File, ...] | Non
     hashes = [file.hashes for file in files]
     metadata = [file.core_metadata for file in files]
     try:
-        links = _links(names, urls, shelf)
+        located = _located(names, urls, shelf)
         pythons = _each_once(_requires_python, [file.requires_python for file in files])
     except (BadLink, fields.BadField):
         return None
-    if links is None or not _are_right(hashes) or not _are_right(metadata):
+    if located is None or not _are_right(hashes) or not _are_right(metadata):
         return None
     return tuple(
         map(
             File,
             cast("list[Filename]", names),
-            urls,
-            links,
+            *located,
             hashes,
             pythons,
             [fields.yanked(file.yanked) if file.yanked else False for file in files],
@@ -61,22 +60,26 @@ def put_together(files: list[UsualFile], shelf: Shelf) -> tuple[File, ...] | Non
     )
 
 
-def _links(names: list[str], urls: list[str], shelf: Shelf) -> list[str] | None:
-    """Where each is served; None where one name or URL is not a usual one. Raises BadLink."""
+def _located(names: list[str], urls: list[str], shelf: Shelf) -> tuple[list[str], list[str]] | None:
+    """Their absolute URLs and their links; None where one name or URL is not a usual one. Raises BadLink."""
     if not are_filenames(names) or len(set(names)) != len(names) or not _are_distributions(names):
         return None
     first = shelf.base.resolve(urls[0])
-    # One host, spelt as it is spelt here: then the URLs stay as they are. And the last part of a link is the file's
-    # name: clients that read the URL alone would see another file.
-    paths = list(map(str.removeprefix, urls, repeat(first.origin)))
+    lead, root = shelf.base.lead(urls[0], first)
+    # All begin as the first does, with one host as it is spelt here, or as many steps up. And the last part of a link
+    # is the file's name: clients that read the URL alone would see another file.
+    paths = list(map(str.removeprefix, urls, repeat(lead)))
     folders = list(map(str.removesuffix, paths, names))
     cut = sum(map(len, urls)) - sum(map(len, folders))
-    if cut != len(urls) * len(first.origin) + sum(map(len, names)):
+    if cut != len(urls) * len(lead) + sum(map(len, names)):
         return None  # one begins or ends otherwise: what was not there was not cut off
-    if not _are_folders(folders) or max(map(len, urls)) > MAX_URL:
+    if not _are_folders([f"{root}/", *folders]) or max(map(len, urls)) > MAX_URL:
         return None
     source = shelf.source(first)
-    return None if source is None else [source + path for path in paths]
+    if source is None:
+        return None
+    base, source = first.origin + root, source + root
+    return urls if lead == base else [base + path for path in paths], [source + path for path in paths]
 
 
 def _are_distributions(names: list[str]) -> bool:

@@ -112,6 +112,18 @@ class Base:
         path = reference[at:]
         return Target(origin, path, "", "", path[path.rfind("/") + 1 :])
 
+    def lead(self, reference: str, target: Target) -> tuple[str, str]:
+        """What a reference to this target begins with, up to the slash before a path; and that path's own beginning.
+
+        That is its host, if it names one; else the steps up, whose path is that of the folder where they end.
+        """
+        if reference.startswith(("https://", "http://")):
+            return target.origin, ""
+        ups = 0
+        while reference.startswith("../", 3 * ups):
+            ups += 1
+        return (reference[: 3 * ups - 1], self._folder(ups)[:-1]) if ups else ("", "")
+
     def _slowly(self, reference: str) -> Target:
         """RFC 3986 §5.2.2, with the checks of a reader that trusts nobody."""
         scheme, authority, path, query, fragment = _split(reference)

@@ -59,6 +59,45 @@ def test_files__of_a_usual_page__are_read_together() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lead", "url", "link"),
+    [
+        ("../../a/", "https://index.example/a/", "up/a/"),
+        ("../a/", "https://index.example/simple/a/", "up/simple/a/"),
+        ("../../../../a/", "https://index.example/a/", "up/a/"),
+        ("/a/", "https://index.example/a/", "up/a/"),
+        ("../../a/b-c/d.e/", "https://index.example/a/b-c/d.e/", "up/a/b-c/d.e/"),
+        ("../../a:b/", "https://index.example/a:b/", "up/a:b/"),
+        ("https://index.example/a/", "https://index.example/a/", "up/a/"),
+    ],
+)
+def test_files__that_lie_where_steps_lead__are_read_together(lead: str, url: str, link: str) -> None:
+    entries = [listed(name, url=f"{lead}{name}") for name in (NAME, "proj-1.0.zip")]
+    files = together(*entries)
+    assert files is not None
+    assert [file.url for file in files] == [url + NAME, f"{url}proj-1.0.zip"]
+    assert [file.link for file in files] == [link + NAME, f"{link}proj-1.0.zip"]
+    assert files == parse_json(*entries, ELSEWHERE).page.files[:-1]
+
+
+@pytest.mark.parametrize("page", ["https://index.example/a@b/simple/proj/", "https://index.example/a//simple/proj/"])
+def test_files__below_a_path_that_no_link_can_hold__are_read_one_by_one(page: str) -> None:
+    shelf = Shelf(Base(page), LINK)
+    assert put_together(msgspec.convert([listed(url=f"../../a/{NAME}")], list[UsualFile]), shelf) is None
+
+
+@pytest.mark.parametrize(
+    "other", ["/a/", "../a/", "../../../a/", "a/", "https://index.example/a/", "//index.example/a/"]
+)
+def test_urls__that_begin_in_different_ways__are_read_one_by_one(other: str) -> None:
+    usual = [listed(name, url=f"../../a/{name}") for name in ("proj-1.0.zip", "proj-2.0.zip")]
+    odd = listed(url=f"{other}{NAME}")
+    assert together(*usual) is not None
+    assert together(*usual, odd) is None
+    assert together(odd, *usual) is None
+    assert parse_json(*usual, odd).page.files == parse_json(*usual, odd, ELSEWHERE).page.files[:-1]
+
+
+@pytest.mark.parametrize(
     "odd",
     [
         {"url": f"https://other.example/a/{NAME}"},
