@@ -18,7 +18,7 @@ from pyproxy.wire.fast_lane import FastLane
 from pyproxy.wire.feed import Feed
 from pyproxy.wire.intake import Reading
 from pyproxy.wire.limits import Limits
-from pyproxy.wire.memory import Answer, Memory
+from pyproxy.wire.memory import Answer, Memory, Standing
 from pyproxy.wire.repeater import Repeater
 from pyproxy.wire.request import Request, Writer
 from pyproxy.wire.times import Act, Times
@@ -255,7 +255,9 @@ class Connection(Feed):
             self._asked = b""  # nothing that the same head could be answered with unseen
         self._refusing = self._intake.begin(message, body)
         self._request = Request(message, body, self, Writer(self, self._loop), self._loop)
-        self._task = self._loop.create_task(self._attend(self._request))
+        known = self._known.get(self._asked)
+        before = None if known is None else known.standing
+        self._task = self._loop.create_task(self._attend(self._request, before))
 
     def speaks(self) -> None:
         """The head of an answer goes out now: an older one to the same request may not come after it."""
@@ -267,11 +269,14 @@ class Connection(Feed):
         if self._intake.owes_body and not self._intake.body_begun and self._wire is not None:
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    async def _attend(self, request: Request) -> None:
-        """Has a request answered, and reads what its handler has left of its body. One at a time."""
+    async def _attend(self, request: Request, before: Standing | None) -> None:
+        """Has a request answered, and reads what its handler has left of its body. One at a time.
+
+        `before`: what the answer rested on that was known when the request came, and was not to be given.
+        """
         stays = False
         try:
-            stays = await self._serve(request)
+            stays = self._is_known_by_now(request, before) or await self._serve(request)
             stays = await request.rest_within(self._shared.limits.linger) and stays
         except ConnectionError:
             pass  # all is said
@@ -285,6 +290,20 @@ class Connection(Feed):
             self._advance()
             if self._ended and self._intake.owes_body:
                 self._hang_up()  # the rest of the body will not come
+
+    def _is_known_by_now(self, request: Request, before: Standing | None) -> bool:
+        """Answers by heart what was not known when it came, if it is by now; whether it did.
+
+        Of many who ask for the same at once, one has the answer made, and the others have it before their turn comes.
+        """
+        answer = self._known.get(self._asked)
+        if answer is None or answer.standing is before or self._ended:
+            return False
+        self._request = None  # nobody has looked at it yet
+        if self._repeat(self._asked, answer):
+            return True
+        self._request = request
+        return False
 
     async def _serve(self, request: Request) -> bool:
         """Has the request answered, to the last byte; whether the connection is for more.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,38 @@ async def test_request__known_to_one_client__is_to_another_too() -> None:
             assert await client.ask(get("/a")) == first
             assert await client.ask(get("/b")) != first
     assert (world.handled, world.repeated) == (2, 1)
+
+
+async def at_once(world: World, count: int, *, asked_before: bool) -> list[bytes]:
+    """What so many clients are told whose requests come in one turn of the loop."""
+    async with serving(world) as listener, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(listener.address)) for _ in range(count)]
+        await until(lambda: listener.open_connections == count)
+        if asked_before:
+            await clients[0].ask(get("/page"))
+            world.let_age(listener)
+        for connection in connections(listener):
+            connection.data_received(get("/page"))
+        return [(await client.answer()).body for client in clients]
+
+
+@pytest.mark.parametrize("large", [b"", noise(LARGE + 1)], ids=["small", "large"])
+async def test_request__of_many_at_once__is_made_for_one_and_repeated_for_the_others(large: bytes) -> None:
+    world = World(large=large)
+    assert await at_once(world, 5, asked_before=False) == [b"GET /page 0 " + large] * 5
+    assert (world.handled, world.repeated) == (1, 4)
+
+
+async def test_request__of_many_at_once__that_is_due__is_made_anew_for_one() -> None:
+    world = World()
+    assert await at_once(world, 5, asked_before=True) == [b"GET /page 0 "] * 5
+    assert (world.handled, world.repeated) == (2, 4)
+
+
+async def test_request__of_many_at_once__whose_answer_may_not_be_repeated__is_made_for_each() -> None:
+    world = World(life=0.0)
+    assert await at_once(world, 5, asked_before=False) == [b"GET /page 0 "] * 5
+    assert (world.handled, world.repeated) == (5, 0)
 
 
 @pytest.mark.parametrize("path", ["/304", "/a"])
