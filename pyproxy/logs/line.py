@@ -108,13 +108,13 @@ def _micro(micros: int) -> str:
 
 
 def _text_value(name: str, value: Value) -> str:
+    if isinstance(value, str) and len(value) <= LONGEST and _PLAIN.fullmatch(value):
+        return value
     shown = _shortened(name, value)
     if shown is None:
         return "-"
     if not isinstance(shown, str):
         return str(shown).lower()
-    if shown is value and _PLAIN.fullmatch(shown):
-        return shown
     if _BARE.fullmatch(shown) and not _HOSTILE.search(shown):
         return shown
     return '"' + escape(shown.replace("\\", "\\\\").replace('"', '\\"')) + '"'

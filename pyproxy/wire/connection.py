@@ -133,7 +133,7 @@ class Connection(Feed):
 
     def retire(self) -> None:
         """Closes an idle connection; one with a request in flight closes when that is answered."""
-        if not self._busy and self._intake.reading is not Reading.BEGUN:
+        if not self._busy and not self._intake.begun:
             self._hang_up()
 
     def cut(self) -> None:
@@ -185,7 +185,7 @@ class Connection(Feed):
 
     @property
     def _awaits_answer(self) -> bool:
-        return self._busy or self._intake.reading is Reading.BEGUN
+        return self._busy or self._intake.begun
 
     def _repeat(self, asked: bytes, answer: Answer) -> bool:
         """Answers by heart, where nothing is under way here and the answer still stands; whether it did."""
@@ -370,7 +370,7 @@ class Connection(Feed):
         self._request = None
         self.answered()
         self._intake.end()
-        if self._intake.reading is Reading.DEAF:
+        if self._intake.deaf:
             return
         if self._shared.draining:
             self._hang_up()

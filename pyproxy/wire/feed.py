@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from pyproxy.wire.intake import PATIENCE, Intake, Reading
+from pyproxy.wire.intake import PATIENCE, Intake
 from pyproxy.wire.limits import Limits
 from pyproxy.wire.times import Times
 
@@ -82,7 +82,7 @@ class Feed(BaseProtocol, ABC):
         self._hold(hold=intake.waiting > PATIENCE)
 
     def _feed(self, data: bytes) -> None:
-        begun = self._intake.reading is Reading.BEGUN
+        begun = self._intake.begun
         if begun and data:
             self._asked = data
         messages, failed = self._parsed(data)

@@ -37,7 +37,7 @@ class Reading(Enum):
 
 
 # To look them up in their Enum takes as long as all else that is asked of an intake.
-_HEAD, _LENGTH, _OPEN = Reading.HEAD, Reading.LENGTH, Reading.OPEN
+_HEAD, _BEGUN, _LENGTH, _OPEN, _DEAF = Reading
 
 
 class Intake:
@@ -52,7 +52,7 @@ class Intake:
         self._body: StreamReader | None = None
         self._left = 0  # bytes of a body of known length that have not come
         self._fed = 0  # bytes of a body of unknown length that have come, framing included
-        self.reading = Reading.HEAD
+        self.reading = _HEAD
         self.fault = 0
         """The status to refuse with, once `piece` has nothing more to give."""
         self.last = False
@@ -64,18 +64,28 @@ class Intake:
         return self.reading is _HEAD and self._at >= len(self._held) and not self.last
 
     @property
+    def begun(self) -> bool:
+        """A head is with the parser, which has yet to say what it asks."""
+        return self.reading is _BEGUN
+
+    @property
+    def deaf(self) -> bool:
+        """Nothing more is heard."""
+        return self.reading is _DEAF
+
+    @property
     def waiting(self) -> int:
         """Bytes held."""
         return len(self._held) - self._at
 
     def take(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.reading is not Reading.DEAF:
+        if self.reading is not _DEAF:
             self._held, self._at = self._held[self._at :] + data, 0
 
     def stop(self) -> None:
         """Hears no more."""
-        self.reading = Reading.DEAF
+        self.reading = _DEAF
         self.last = True
         self.fault = 0
         self._held, self._at = b"", 0
@@ -86,21 +96,20 @@ class Intake:
         if self._at >= len(self._held):
             self._held, self._at = b"", 0
             return None
-        match self.reading:
-            case Reading.HEAD if not busy:
-                return self._head()
-            case Reading.LENGTH:
-                part = self._held[self._at : self._at + self._left]
-                self._at += len(part)
-                self._left -= len(part)
-                if not self._left:
-                    self._body_is_whole()
-                return part
-            case Reading.OPEN:
-                part = self._held[self._at :]
-                self._at = len(self._held)
-                self._fed += len(part)
-                return part
+        if self.reading is _HEAD:
+            return None if busy else self._head()
+        if self.reading is _LENGTH:
+            part = self._held[self._at : self._at + self._left]
+            self._at += len(part)
+            self._left -= len(part)
+            if not self._left:
+                self._body_is_whole()
+            return part
+        if self.reading is _OPEN:
+            part = self._held[self._at :]
+            self._at = len(self._held)
+            self._fed += len(part)
+            return part
         return None
 
     def _head(self) -> bytes | None:
@@ -117,14 +126,14 @@ class Intake:
         self.fault = heads.fault(head, self._limits)
         if self.fault:
             return None
-        self.reading = Reading.BEGUN
+        self.reading = _BEGUN
         return head
 
     def begin(self, message: RawRequestMessage, body: StreamReader) -> int:
         """What follows the head that aiohttp has parsed. Returns the status to refuse its body with, or 0."""
         self._body, self._fed = body, 0
         self.last = message.should_close or message.upgrade
-        self.reading = Reading.HEAD
+        self.reading = _HEAD
         if message.method == hdrs.METH_CONNECT:
             # What follows is a tunnel to aiohttp, and nothing to us: the handler refuses it.
             body.feed_eof()
@@ -133,9 +142,9 @@ class Intake:
             self._body_is_whole()
         elif message.chunked:
             # Where it ends only the parser knows, so what comes after is not looked at: no request can hide there.
-            self.reading, self.last = Reading.OPEN, True
+            self.reading, self.last = _OPEN, True
         else:
-            self.reading, self._left = Reading.LENGTH, int(message.headers[hdrs.CONTENT_LENGTH])
+            self.reading, self._left = _LENGTH, int(message.headers[hdrs.CONTENT_LENGTH])
             if self._left > self._limits.max_body:
                 self.last = True
                 return 413
@@ -145,7 +154,7 @@ class Intake:
 
     def fault_of_body(self, *, parser_failed: bool) -> int:
         """What is wrong with a body of unknown length, now that aiohttp has got a piece of it; also notes its end."""
-        if self.reading is not Reading.OPEN or self._body is None:
+        if self.reading is not _OPEN or self._body is None:
             return 0
         if self._body.is_eof():
             self._body_is_whole()
@@ -156,7 +165,7 @@ class Intake:
         return 413 if size > self._limits.max_body or self._fed > 2 * size + _FRAMING else 0
 
     def _body_is_whole(self) -> None:
-        self.reading = Reading.HEAD
+        self.reading = _HEAD
         if self.last:
             self.stop()
 
@@ -172,5 +181,5 @@ class Intake:
 
     def end(self) -> None:
         """The request is answered."""
-        if self.last and self.reading is Reading.HEAD:
+        if self.last and self.reading is _HEAD:
             self.stop()

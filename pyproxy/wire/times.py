@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from pyproxy.wire.intake import Intake, Reading
+from pyproxy.wire.intake import Intake
 from pyproxy.wire.limits import Limits
 
 
@@ -42,12 +42,12 @@ class Times:
 
     def due(self, now: float, limits: Limits, intake: Intake, *, busy: bool, awaited: bool) -> Act:
         """What is due. `busy`: a request is being answered; `awaited`: the client is to send more of its body."""
-        if busy or intake.reading is Reading.BEGUN:
+        if busy or intake.begun:
             return Act.BREAK_OFF if awaited and now - self.heard > limits.body_idle else Act.WAIT
         waited = now - self.since
         if intake.owes_body:
             return Act.WAIT  # the rest of a body is thrown away, for `linger` seconds
-        if intake.reading is Reading.DEAF:
+        if intake.deaf:
             return Act.ABORT if waited > limits.linger else Act.WAIT
         if intake.waiting:
             return Act.REFUSE if waited > limits.header_timeout else Act.WAIT
