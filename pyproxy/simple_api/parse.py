@@ -31,7 +31,7 @@ def parse_page(body: bytes, content_type: str, url: str, project: ProjectName, *
     """The project's page out of an answer's decoded body; `url` is where it came from in the end.
 
     Hostile or broken entries are left out one by one. Raises PageUnreadable, whose text is what is wrong with "it",
-    where the whole cannot be used. Takes 5 µs a file: for large bodies, call it off the loop.
+    where the whole cannot be used. Takes 3 µs a file: for large bodies, call it off the loop.
     """
     if len(body) > MAX_PAGE:
         raise PageUnreadable(f"it is larger than {MAX_PAGE} bytes")

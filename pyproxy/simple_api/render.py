@@ -65,7 +65,8 @@ def render_page(page: ProjectPage, kind: Kind, *, files: str, provenance: Proven
     """The page in one serialisation; the same page gives the same bytes.
 
     `files` is the relative way from the page to where links begin, such as "../../files/". `provenance` gives a
-    file's absolute provenance URL, None to leave it out; with None no page names any. Takes 2 µs a file.
+    file's absolute provenance URL, None to leave it out; with None no page names any. Takes 1 µs a file as
+    JSON, 4 as HTML.
     """
     # PEP 792: an index "MUST NOT offer any distributions of a quarantined project for download".
     shown = () if page.status == "quarantined" else page.files
