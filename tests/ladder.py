@@ -91,6 +91,7 @@ PARTS = {
     "index.remote_details": "index.cached",
     "index.remote_files": "index.cached",
     "index.shelf": "index.cached",
+    "index.stored_companions": "index.cached",
     "index.stored_pages": "index.cached",
 }
 

@@ -14,7 +14,7 @@ from pyproxy.handlers.exchange import Exchange, Repeats
 from pyproxy.handlers.fields import field
 from pyproxy.handlers.guard import refusal
 from pyproxy.handlers.ranges import ByteRange, Unsatisfiable, Whole, ranges_of, unsatisfied
-from pyproxy.handlers.respond import head_only, send_range, send_ranges, send_whole
+from pyproxy.handlers.respond import head_only, part_of, parts_of, send_range, send_ranges, send_whole
 from pyproxy.handlers.send import BROKEN, CLIENT_GONE, Outlet, cut
 from pyproxy.index.protocol import Content, FileRef, OfferedFile
 from pyproxy.model import as_filename, package_type
@@ -93,9 +93,21 @@ async def _send(exchange: Exchange, content: Content, asked: Conditions, headers
             return await _send_arrival(exchange, content.arrival, reader, asked, headers)
     if content.body is None:
         raise FileUnknown("there are no bytes of it")
-    if (refused := _precondition(asked, headers.get("ETag", ""), headers)) is not None:
+    return await _send_body(exchange, content.body, asked, headers)
+
+
+async def _send_body(exchange: Exchange, body: bytes, asked: Conditions, headers: dict[str, str]) -> web.StreamResponse:
+    etag = headers.get("ETag", "")
+    if (refused := _precondition(asked, etag, headers)) is not None:
         return refused
-    return web.Response(body=content.body, headers=headers)
+    ranges = ranges_of(wanted_range(asked, etag=etag), len(body))
+    if exchange.is_head or isinstance(ranges, Whole):
+        return web.Response(body=body, headers=headers)
+    if isinstance(ranges, Unsatisfiable):
+        return _unsatisfiable(len(body))
+    if len(ranges) == 1:
+        return part_of(body, ranges[0], headers)
+    return parts_of(body, ranges, headers)
 
 
 async def _send_blob(
@@ -178,8 +190,7 @@ def _from_memory(
     exchange.repeats = None  # the next one comes from the blob, whose uses are noted
     if part is None:
         return web.Response(body=body, headers=headers)
-    headers = {**headers, "Content-Range": part.content_range(len(body))}
-    return web.Response(status=206, body=body[part.start : part.stop], headers=headers)
+    return part_of(body, part, headers)
 
 
 async def _ranges_of_arrival(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 
 from aiohttp import web
@@ -46,6 +47,21 @@ async def send_ranges(  # noqa: PLR0917 - as its siblings, and the digest
     headers = {**headers, "Content-Type": layout.content_type}
     pieces = list(zip(layout.heads, parts, strict=True))
     return await _stream(exchange, fd, pieces, layout.tail, status=206, length=layout.length, headers=headers)
+
+
+def part_of(body: bytes, part: ByteRange, headers: dict[str, str]) -> web.StreamResponse:
+    """206 with one range of what is in memory."""
+    headers = {**headers, "Content-Range": part.content_range(len(body))}
+    return web.Response(status=206, body=body[part.start : part.stop], headers=headers)
+
+
+def parts_of(body: bytes, parts: tuple[ByteRange, ...], headers: dict[str, str]) -> web.StreamResponse:
+    """206 with several ranges of what is in memory, as `send_ranges` of a file."""
+    digest = Sha256(hashlib.sha256(body).hexdigest())
+    layout = multipart(parts, len(body), content_type=headers["Content-Type"], digest=digest)
+    pieces = zip(layout.heads, parts, strict=True)
+    whole = b"".join(head + body[part.start : part.stop] for head, part in pieces) + layout.tail
+    return web.Response(status=206, body=whole, headers={**headers, "Content-Type": layout.content_type})
 
 
 def head_only(status: int, size: int | None, headers: dict[str, str]) -> web.StreamResponse:

@@ -174,18 +174,6 @@ class Archives:
         hashes = {} if record.verified == "framing" else {"sha256": str(record.digest)}
         return record.project, File(ref.filename, url, ref.link, hashes, size=record.size)
 
-    # ------------------------------------------------------------------ what lies beside a file
-
-    def find(self, key: str) -> FileRecord | None:
-        """What is stored under a key."""
-        return self._cache.find(key)
-
-    async def put(self, key: str, record: FileRecord, body: bytes) -> None:
-        """Stores a few bytes, where anything is kept at all. Raises StoreTrouble."""
-        if not self._keep:
-            return
-        await self._cache.put(body, key, record, await self._cache.reserve(len(body)))
-
     # ------------------------------------------------------------------ how files are recorded
 
     def key(self, file: File) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 from pyproxy.digests import agrees
 from pyproxy.errors import FileUnknown, MetadataUnreadable, RemoteFailed, StoreTrouble
@@ -18,10 +16,10 @@ from pyproxy.index.documents import RemoteDocuments
 from pyproxy.index.patience import PATIENCE, time_left
 from pyproxy.index.protocol import Content, Document, Served, etag_of
 from pyproxy.index.range_metadata import metadata_from_remote
+from pyproxy.index.stored_companions import Companion, StoredCompanions
 from pyproxy.model import File, Filename, Hashes, ProjectName, Sha256
 from pyproxy.singleflight import Flights
-from pyproxy.storage.cache import OpenBlob
-from pyproxy.storage.records import FileRecord, Records
+from pyproxy.storage.records import Records
 from pyproxy.upstream import Kind, SmallFound, Upstream, Validators
 from pyproxy.wheel import metadata_in
 
@@ -32,9 +30,6 @@ SIGNATURE_LIMIT = 64 * 1024
 WAIT = 60.0
 """Seconds that one worker waits for another to find something: it may be at a whole wheel."""
 
-STORING = 0.5
-"""Seconds that who asks for what was just found waits for it to be stored, which mostly takes some milliseconds."""
-
 WHOLE_WHEEL = 64 * 1024
 """Wheels up to this many bytes are fetched whole for their metadata: their tail would be all of them."""
 
@@ -44,20 +39,8 @@ def learned_as(file: File) -> Filename:
     return Filename(f"{file.filename} {verified_as(file)}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a flight brought, its digest taken once for all who wait for it."""
-
-    body: bytes
-    digest: Sha256
-
-    @classmethod
-    def of(cls, body: bytes) -> _Found:
-        return cls(body, Sha256(hashlib.sha256(body).hexdigest()))
-
-
 class Companions:
-    """Finds or fetches them, and keeps them as small blobs of their own.
+    """Finds or fetches them, and keeps them as documents in the index; `keep` False stores no more of them.
 
     `learned` is told of a project once more is known of its wheels' metadata than its page says.
     """
@@ -68,13 +51,17 @@ class Companions:
         records: Records,
         archives: Archives,
         documents: RemoteDocuments,
+        stored: StoredCompanions,
         *,
         name: str,
+        keep: bool,
         executor: Executor,
         joined: Callable[[], None],
         turns: Turns,
         learned: Callable[[ProjectName], None] = lambda _: None,
     ) -> None:
+        self._stored = stored
+        self._keep = keep
         self._turns = turns
         self._upstream = upstream
         self._records = records
@@ -83,8 +70,8 @@ class Companions:
         self._name = name
         self._executor = executor
         self._learned = learned
-        self._flights: Flights[str, _Found] = Flights(joined=joined)
-        self._storing: dict[str, tuple[_Found, asyncio.Task[None]]] = {}
+        self._flights: Flights[str, Companion] = Flights(joined=joined)
+        self._storing: dict[str, Companion] = {}
         """What was found and is about to be in the store, by flight: nobody waits for the disk, or asks once more."""
 
     async def close(self) -> None:
@@ -95,8 +82,7 @@ class Companions:
 
     async def settled(self) -> None:
         """Returns once all that was found is stored."""
-        while self._storing:
-            await asyncio.wait([task for _, task in self._storing.values()])
+        await self._stored.settled()
 
     async def metadata(self, project: ProjectName, file: File) -> Content:
         if not file.is_wheel and not file.core_metadata:
@@ -105,19 +91,18 @@ class Companions:
         key = f"{self._archives.key(file)}.metadata"
         return await self._content(
             key,
-            project,
             file,
-            lambda record: promised.get("sha256", record.digest) == record.digest,
+            lambda found: promised.get("sha256", found.digest) == found.digest,
             lambda: self._find_metadata(project, file, promised),
             lasts=lasting(file),
         )
 
-    async def signature(self, project: ProjectName, file: File) -> Content:
+    async def signature(self, file: File) -> Content:
         if not file.gpg_sig:
             raise FileUnknown(f"{file.filename} has no signature")
         key = f"{self._archives.key(file)}.asc"
         # No digest names a signature: the file may be signed anew.
-        return await self._content(key, project, file, lambda _: True, lambda: self._find_signature(file), lasts=False)
+        return await self._content(key, file, lambda _: True, lambda: self._find_signature(file), lasts=False)
 
     async def provenance(self, file: File) -> Served[Document]:
         if file.provenance is None:
@@ -127,76 +112,67 @@ class Companions:
     async def _content(
         self,
         key: str,
-        project: ProjectName,
         file: File,
-        fits: Callable[[FileRecord], bool],
-        find: Callable[[], Awaitable[_Found]],
+        fits: Callable[[Companion], bool],
+        find: Callable[[], Awaitable[Companion]],
         *,
         lasts: bool,
     ) -> Content:
         """What is stored under `key` for just this file, where that `fits`; else what one flight for all finds."""
-        blob = await self._stored(key, file, fits)
-        if blob is not None:
-            return Content("hit", etag_of(blob.digest), lasts, blob=blob)
         flight = f"{key} {verified_as(file)}"
-        if (storing := self._storing.get(flight)) is not None:
-            found, task = storing
-            await asyncio.wait([task], timeout=STORING)  # a blob can be given in ranges
-            blob = await self._stored(key, file, fits)
-            return Content("hit", etag_of(found.digest), lasts, blob=blob, body=found.body if blob is None else None)
+        if (found := self._here(key, file, fits)) is not None:
+            return Content("hit", etag_of(found.digest), lasts, body=found.body)
         try:
             found = await self._flights.wait(
-                flight, lambda: self._once(flight, key, project, file, fits, find), patience=time_left()
+                flight, lambda: self._once(flight, key, file, fits, find), patience=time_left()
             )
         except TimeoutError:
             raise RemoteFailed(self._name, f"no answer within {PATIENCE:g} s") from None
         return Content("miss", etag_of(found.digest), lasts, body=found.body)
 
-    async def _stored(self, key: str, file: File, fits: Callable[[FileRecord], bool]) -> OpenBlob | None:
-        record = self._archives.find(key)
-        if record is None or record.verified != verified_as(file) or not fits(record):
-            return None
-        return await self._archives.opened(record)
+    def _here(self, key: str, file: File, fits: Callable[[Companion], bool]) -> Companion | None:
+        verified = verified_as(file)
+        for found in (self._storing.get(f"{key} {verified}"), self._stored.find(key, verified)):
+            if found is not None and fits(found):
+                return found
+        return None
 
-    async def _once(  # noqa: PLR0917 - what `_content` was asked
+    async def _once(
         self,
         flight: str,
         key: str,
-        project: ProjectName,
         file: File,
-        fits: Callable[[FileRecord], bool],
-        find: Callable[[], Awaitable[_Found]],
-    ) -> _Found:
+        fits: Callable[[Companion], bool],
+        find: Callable[[], Awaitable[Companion]],
+    ) -> Companion:
         """One worker finds it, the others wait for what it stores."""
         try:
-            turn = await self._turns.take(f"beside {key} {verified_as(file)}", until=_now() + WAIT)
+            turn = await self._turns.take(f"beside {flight}", until=_now() + WAIT)
         except TimeoutError:
             raise RemoteFailed(self._name, "another worker waits for its answer") from None
         try:
-            blob = await self._stored(key, file, fits)
-            if blob is not None:
-                found = _read(blob)
+            found = self._here(key, file, fits)
+            if found is not None or not self._keep:
+                found = found or await find()
                 turn.release()
                 return found
             found = await find()
         except BaseException:
             turn.release()
             raise
-        task = asyncio.create_task(self._store(key, project, file, found), name=f"storing {key}")
-        self._storing[flight] = found, task
-        task.add_done_callback(lambda done: self._over(flight, turn, done))
+        self._storing[flight] = found
+        done = self._stored.keep(key, verified_as(file), found)
+        done.add_done_callback(lambda _: self._over(flight, turn))
         return found
 
-    def _over(self, flight: str, turn: Turn, done: asyncio.Task[None]) -> None:
-        if not done.cancelled() and (exc := done.exception()) is not None:
-            log.error("unexpected trouble with storing %s", flight, exc_info=exc)
-        del self._storing[flight]
+    def _over(self, flight: str, turn: Turn) -> None:
+        self._storing.pop(flight, None)
         # Not before it is stored: who has the next turn looks there.
         turn.release()
 
     # ------------------------------------------------------------------ core metadata
 
-    async def _find_metadata(self, project: ProjectName, file: File, promised: Hashes) -> _Found:
+    async def _find_metadata(self, project: ProjectName, file: File, promised: Hashes) -> Companion:
         """Out of the stored wheel, from the remote, or out of the remote's wheel: the first that is as promised.
 
         Where nothing is, what stands in the wheel is right.
@@ -211,7 +187,7 @@ class Companions:
             if not file.is_wheel:
                 raise FileUnknown(f"remote {self._name} does not have the metadata of {file.filename}")
             body = await self._metadata_out_of(project, file)
-        found = _Found.of(body)
+        found = Companion.of(body)
         if file.is_wheel and promised.get("sha256") != found.digest:
             await self._learn(project, file, found.digest)
         return found
@@ -290,13 +266,13 @@ class Companions:
 
     # ------------------------------------------------------------------ signatures, and what both need
 
-    async def _find_signature(self, file: File) -> _Found:
+    async def _find_signature(self, file: File) -> Companion:
         if self._archives.offline:
             raise self._archives.not_cached(f"the signature of {file.filename}")
         body = await self._beside(file, ".asc", "file", SIGNATURE_LIMIT)
         if body is None:
             raise FileUnknown(f"remote {self._name} does not have the signature of {file.filename}")
-        return _Found.of(body)
+        return Companion.of(body)
 
     async def _beside(self, file: File, ending: str, kind: Kind, limit: int) -> bytes | None:
         """What the remote has beside the file; None where it has nothing there."""
@@ -309,23 +285,6 @@ class Companions:
             validators=Validators(),
         )
         return answer.body if isinstance(answer, SmallFound) else None
-
-    async def _store(self, key: str, project: ProjectName, file: File, found: _Found) -> None:
-        record = self._archives.record(project, file, found.digest, len(found.body))
-        try:
-            await self._archives.put(key, record, found.body)
-        except StoreTrouble as exc:
-            log.warning("a companion of %s was served but not kept: %s", file.filename, exc)
-
-
-def _read(blob: OpenBlob) -> _Found:
-    """A companion out of the store: a few KiB."""
-    try:
-        return _Found(os.pread(blob.fd, blob.size, 0), blob.digest)
-    except OSError as exc:
-        raise StoreTrouble(f"cannot read a blob: {exc.strerror}") from exc
-    finally:
-        blob.close()
 
 
 def _now() -> float:

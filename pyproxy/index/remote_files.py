@@ -29,7 +29,7 @@ class RemoteFile:
         return await self.companions.metadata(self.project, self.file)
 
     async def signature(self) -> Content:
-        return await self.companions.signature(self.project, self.file)
+        return await self.companions.signature(self.file)
 
     async def provenance(self) -> Served[Document]:
         return await self.companions.provenance(self.file)

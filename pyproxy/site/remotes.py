@@ -14,6 +14,7 @@ from pyproxy.index.protocol import Document, Names
 from pyproxy.index.remote_details import RemoteDetails
 from pyproxy.index.remote_files import RemoteFiles
 from pyproxy.index.shelf import Held
+from pyproxy.index.stored_companions import PAUSE, StoredCompanions
 from pyproxy.index.upload_times import TimedIndex
 from pyproxy.model import ProjectName
 from pyproxy.simple_api import linker
@@ -70,7 +71,10 @@ def source_of(config: RemoteConfig, request_timeout: float, machinery: Machinery
         store.records,
         archives,
         documents("provenance"),
+        # Fellows wait for what is written.
+        StoredCompanions(store.records, name=name, pause=0.0 if machinery.fellows.shared is not None else PAUSE),
         name=name,
+        keep=config.policy == "on_demand",
         executor=machinery.disk,
         joined=joined,
         turns=turns,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import MAP_SIZE, Environment, IndexDamaged, Txn, lmdb_trouble, translated
 from pyproxy.storage.ledger import Ledger
 from pyproxy.storage.rows import (
+    BESIDE,
     SCHEMA,
     BlobRow,
     DocRecord,
@@ -39,7 +40,17 @@ from pyproxy.storage.rows import (
 )
 from pyproxy.storage.writer import Writer
 
-__all__ = ["DocRecord", "FileRecord", "Learned", "PageHead", "Records", "file_key", "pack_page", "unpack_page"]
+__all__ = [
+    "BESIDE",
+    "DocRecord",
+    "FileRecord",
+    "Learned",
+    "PageHead",
+    "Records",
+    "file_key",
+    "pack_page",
+    "unpack_page",
+]
 
 _SCHEMA_KEY: Final = b"schema"
 _SEQUENCE: Final = b"sequence"
@@ -241,8 +252,17 @@ class Records:
 
     async def put_doc(self, remote: str, kind: str, name: str, record: DocRecord) -> None:
         """Raises StoreFull, StoreTrouble."""
-        key, value = doc_key(remote, kind, name), pack(record)
-        await self.writer.write(lambda txn: txn.put(key, value, db=self.env.docs))
+        await self.put_docs(remote, kind, {name: record})
+
+    async def put_docs(self, remote: str, kind: str, records: Mapping[str, DocRecord]) -> None:
+        """Several by their names, all or none of them. Raises StoreFull, StoreTrouble."""
+        rows = [(doc_key(remote, kind, name), pack(record)) for name, record in records.items()]
+
+        def put(txn: Txn) -> None:
+            for key, value in rows:
+                txn.put(key, value, db=self.env.docs)
+
+        await self.writer.write(put)
 
     async def drop_doc(self, remote: str, kind: str, name: str) -> None:
         """Forgets a document, if it is there. Raises StoreTrouble."""

@@ -11,7 +11,7 @@ from pyproxy.model import Sha256
 from pyproxy.storage.environment import Table, Txn, translated
 from pyproxy.storage.findings import Finding
 from pyproxy.storage.records import Records
-from pyproxy.storage.rows import BlobRow, unpack_doc, unpack_file, unpack_head, unpack_page
+from pyproxy.storage.rows import BlobRow, is_sound_doc, unpack_file, unpack_head, unpack_page
 
 _SLICE: Final = 500
 """Pages read in one transaction: an old reader keeps LMDB from using freed pages again."""
@@ -59,7 +59,7 @@ class RowAudit:
         tables: tuple[tuple[Table, Readable], ...] = (
             (env.bodies, lambda txn, key, data: _held(txn, key, env.heads) and _is_page(data)),
             (env.heads, lambda txn, key, data: unpack_head(data) is not None and _held(txn, key, env.bodies)),
-            (env.docs, lambda _txn, _key, data: unpack_doc(data) is not None),
+            (env.docs, lambda _, key, data: is_sound_doc(key, data)),
         )
         for table, readable in tables:
             start: bytes | None = b""

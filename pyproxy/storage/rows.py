@@ -61,6 +61,11 @@ class PageHead(msgspec.Struct, frozen=True, array_like=True):
     version: int = 0
 
 
+BESIDE: Final = "beside"
+"""The kind of documents that stand beside a file: their `etag` is the SHA-256 of their body, and `url` tells which
+file's they are. They never change, so damage shows."""
+
+
 class DocRecord(msgspec.Struct, frozen=True, array_like=True):
     """A small document of a remote with its validators; `fetched_at` in seconds since the epoch."""
 
@@ -167,6 +172,15 @@ def unpack_head(data: bytes | None) -> PageHead | None:
 
 def unpack_doc(data: bytes | None) -> DocRecord | None:
     return _unpacked(_docs, data)
+
+
+def is_sound_doc(key: bytes, data: bytes) -> bool:
+    """Whether it can be read, and is what it was where that can be told."""
+    record = unpack_doc(data)
+    if record is None:
+        return False
+    kind = key.split(b"\0", 2)[1:2]
+    return kind != [BESIDE.encode()] or hashlib.sha256(record.body).hexdigest() == record.etag
 
 
 def _unpacked(decoder: msgspec.msgpack.Decoder[_R], data: bytes | None) -> _R | None:

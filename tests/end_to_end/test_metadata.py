@@ -13,7 +13,8 @@ from unittest import mock
 
 import pytest
 
-from pyproxy.index import companions
+from pyproxy.storage.environment import Txn
+from pyproxy.storage.store import verify
 from tests.daemon import HTML, Project, Served, a_wheel, noise, one_remote, project, serving
 from tests.fakes.faults import Cut, Flip, Gate, Hang, Headers, Status
 from tests.fakes.raw_upstream import RawUpstream
@@ -81,23 +82,89 @@ async def test_metadata__found__is_given_before_it_is_stored_and_asked_for_once(
     told(up, metadata)
     async with serving(tmp_path, one_remote(up)) as served:
         link = f"{await served.link()}.metadata"
-        archives = served.daemon.current.site.sources["up"].index._files.archives
-        disk, put = asyncio.Event(), archives.put
+        records = served.daemon.machinery.store.records
+        disk, put = asyncio.Event(), records.put_docs
 
         async def slow(*args: Any) -> None:  # Any: it stands in for the method
             await disk.wait()
             await put(*args)
 
-        monkeypatch.setattr(archives, "put", slow)
-        monkeypatch.setattr(companions, "STORING", 0.01)
+        monkeypatch.setattr(records, "put_docs", slow)
         with served.counting("pyproxy_requests_total", "kind", "result") as results:
             assert (await served.ask(link)).body == metadata
             assert (await served.ask(link)).body == metadata
         assert results == {("metadata", "miss"): 1, ("metadata", "hit"): 1}
+        assert (await served.ask(link, Range="bytes=0-3")).body == metadata[:4]
         disk.set()
         await served.settled()
         assert (await served.ask(link, Range="bytes=0-3")).body == metadata[:4]
     assert up.count(BESIDE) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "got"),
+    [
+        ("bytes=-4", 206, b"1.0\n"),
+        ("bytes=0-3,10-12", 206, None),
+        ("bytes=999-", 416, None),
+        ("bytes=0-0,0-1", 200, None),
+    ],
+)
+async def test_metadata__ranges__are_as_of_a_file(
+    up: RawUpstream, tmp_path: Path, asked: str, status: int, got: bytes | None
+) -> None:
+    metadata = b"Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n"
+    told(up, metadata)
+    async with serving(tmp_path, one_remote(up)) as served:
+        link = f"{await served.link()}.metadata"
+        cold = await served.ask(link, Range=asked)
+        await served.settled()
+        warm = await served.ask(link, Range=asked)
+        other = await served.ask(link, Range=asked, If_Range='"another"')
+    assert (cold.status, cold.body) == (warm.status, warm.body)
+    assert warm.status == status
+    assert got is None or (warm.body, warm.headers["Content-Range"]) == (got, f"bytes 43-46/{len(metadata)}")
+    if asked == "bytes=0-3,10-12":
+        assert warm.headers["Content-Type"].startswith("multipart/byteranges; boundary=")
+        assert [b"\r\n\r\nMeta\r\n--" in warm.body, b"\r\n\r\nersi\r\n--" in warm.body] == [True, False]
+        assert f"Content-Range: bytes 10-12/{len(metadata)}\r\n\r\n".encode() + metadata[10:13] in warm.body
+    assert (other.status, other.body) == (200, metadata)
+
+
+async def test_metadata__damaged_where_it_is_stored__is_found_anew_and_told_by_verify(
+    up: RawUpstream, tmp_path: Path
+) -> None:
+    metadata = b"Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n"
+    told(up, metadata)
+    async with serving(tmp_path, one_remote(up)) as served:
+        link = f"{await served.link()}.metadata"
+        assert (await served.ask(link)).body == metadata
+        await served.settled()
+        store = served.daemon.machinery.store
+        assert list(verify(store, mend=False)) == []
+        env = store.records.env
+
+        def damage(txn: Txn) -> None:
+            with txn.cursor(db=env.docs) as cursor:
+                assert cursor.first()
+                cursor.put(cursor.key(), cursor.value().replace(b"alpha", b"omega"))
+
+        store.records.writer.call(damage)
+        assert [finding.kind for finding in verify(store, mend=False)] == ["page"]
+        assert (await served.ask(link)).body == metadata
+        await served.settled()
+        assert list(verify(store, mend=False)) == []
+    assert up.count(BESIDE) == 2
+
+
+async def test_metadata__policy_streamed__is_asked_for_each_time(up: RawUpstream, tmp_path: Path) -> None:
+    metadata = b"Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n"
+    told(up, metadata)
+    async with serving(tmp_path, one_remote(up, policy="streamed")) as served:
+        link = f"{await served.link()}.metadata"
+        for _ in range(2):
+            assert (await served.ask(link)).body == metadata
+    assert up.count(BESIDE) == 2
 
 
 async def test_metadata__not_stored_when_the_daemon_is_told_to_stop__is_stored_first(
@@ -428,7 +495,7 @@ async def test_metadata__asked_for_by_many__is_hashed_once(
     rest = asyncio.Event()
     up.script(FILE, Gate(rest, first=10))
     hashed = mock.Mock(wraps=hashlib)
-    monkeypatch.setattr("pyproxy.index.companions.hashlib", hashed)
+    monkeypatch.setattr("pyproxy.index.stored_companions.hashlib", hashed)
     async with serving(tmp_path, one_remote(up)) as served:
         link = f"{await served.link()}.metadata"
         asking = [asyncio.create_task(served.ask(link)) for _ in range(5)]
