@@ -72,6 +72,22 @@ async def test_request__of_many_at_once__whose_answer_may_not_be_repeated__is_ma
     assert (world.handled, world.repeated) == (5, 0)
 
 
+async def test_request__of_many_at_once__by_one_that_has_shut_down_its_side__is_answered_and_the_connection_ends() -> (
+    None
+):
+    world = World()
+    async with serving(world) as listener, connected(listener.address) as first, connected(listener.address) as last:
+        await until(lambda: listener.open_connections == 2)
+        one, other = connections(listener)
+        one.data_received(get("/a"))
+        other.data_received(get("/a"))
+        for client in (first, last):
+            client.half_close()
+        other.eof_received()
+        assert [(await client.answer()).body for client in (first, last)] == [b"GET /a 0 "] * 2
+        assert [await client.ends() for client in (first, last)] == [True, True]
+
+
 @pytest.mark.parametrize("path", ["/304", "/a"])
 async def test_head_and_304__repeated__have_no_body(path: str) -> None:
     world = World()
