@@ -38,10 +38,11 @@ LATER = 0.05
 
 
 class Body(NamedTuple):
-    """What is sent, and the digest that its strong entity tag is made of."""
+    """What is sent, the digest that its strong entity tag is made of, and in what coding it is."""
 
     content: bytes
     digest: str
+    coding: Coding
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Rendering:
     @property
     def weight(self) -> int:
         """Bytes that it keeps in memory: its bodies, and its page."""
-        contents = {id(content): len(content) for content, _ in self.bodies.values()}
+        contents = {id(body.content): len(body.content) for body in self.bodies.values()}
         contents[id(self.identity)] = len(self.identity)
         return sum(contents.values()) + FILE_WEIGHT * len(self.page.files)
 
@@ -116,7 +117,7 @@ class Renderings:
             )
             found.bodies.update(made)
             self._put(look, found)
-        return found, "identity" if found.bodies[coding].content is found.identity else coding
+        return found, found.bodies[coding].coding
 
     def body(self, rendering: Rendering, coding: Coding) -> bytes:
         return rendering.bodies[coding].content
@@ -181,11 +182,11 @@ def _bodies(kind: Kind, identity: bytes, coding: Coding) -> _Bodies:
     """
     content = compress(identity, coding)
     if coding != "identity" and len(content) >= len(identity):
-        return dict.fromkeys((coding, "identity"), _body(kind, identity))
-    return {coding: _body(kind, content)}
+        return dict.fromkeys((coding, "identity"), _body(kind, identity, "identity"))
+    return {coding: _body(kind, content, coding)}
 
 
-def _body(kind: Kind, content: bytes) -> Body:
+def _body(kind: Kind, content: bytes, coding: Coding) -> Body:
     digest = hashlib.sha256(kind.content_type.encode() + b"\n")
     digest.update(content)
-    return Body(content, digest.hexdigest()[:40])
+    return Body(content, digest.hexdigest()[:40], coding)

@@ -118,6 +118,33 @@ async def test_get__coding_that_gains_nothing__is_the_body_in_plain_under_its_ta
     assert plain.etag(sent).count("-") == 0
 
 
+async def test_get__coding_that_gains_nothing__made_for_another_rendering_of_the_same_bytes__is_in_plain(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, rest = threading.Event(), threading.Event()
+
+    def slow(body: bytes, coding: Coding) -> bytes:
+        if coding == "identity":
+            return body
+        begun.set()
+        rest.wait(10)
+        return body + b"."
+
+    monkeypatch.setattr(module, "compress", slow)
+    kept = Renderings(executor)
+    first, second = page("1"), page("1")
+    await kept.get(LOOK, first, "identity", None)
+    asking = asyncio.create_task(kept.get(LOOK, first, "gzip", None))
+    await asyncio.to_thread(begun.wait, 10)
+    await kept.get(LOOK, second, "identity", None)
+    joining = asyncio.create_task(kept.get(LOOK, second, "gzip", None))
+    await asyncio.sleep(0)  # it joins what is under way
+    rest.set()
+    for task, its in ((asking, first), (joining, second)):
+        found, sent = await task
+        assert (found.page is its, sent, kept.body(found, sent)) == (True, "identity", found.identity)
+
+
 async def test_get__few_files_and_many_bytes__are_rendered_in_a_thread(
     executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
