@@ -23,7 +23,7 @@ from pyproxy.wire import Connection, Limits, Listener
 from pyproxy.wire import entrance as entrance_module
 from pyproxy.wire.limits import connection_cap, files_known
 from tests.fakes.raw_client import RawClient, connected
-from tests.wire.serving import LOCAL, Gate, echo, get, path_only, post, serving, until
+from tests.wire.serving import LOCAL, Gate, connections, echo, get, path_only, post, serving, until
 
 
 def tcp(listener: Listener) -> tuple[str, int]:
@@ -311,7 +311,7 @@ async def test_drain__closes_idle_connections_at_once_and_lets_nobody_in() -> No
         async with connected(where) as fresh, connected(where) as used, connected(where) as half:
             await used.ask(get())
             await half.send(b"GET / HT")
-            await until(lambda: listener.open_connections == 3)
+            await until(lambda: listener.open_connections == 3 and any(not one.idle for one in connections(listener)))
             await asyncio.wait_for(listener.drain(60), 5)
             assert [await client.rest() for client in (fresh, used, half)] == [b"", b"", b""]
         assert await nobody_listens(where)
