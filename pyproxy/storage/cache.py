@@ -178,9 +178,9 @@ class BlobCache:
         It is on disk when this returns. Temp and reservation are taken over in any case, also when the caller is
         cancelled: the work then goes on. Raises StoreFull, StoreTrouble; the file is not recorded then.
         """
+        taken = temp.handed_over()
         # The time of use is taken here and not when the row is written: what is read meanwhile is used later.
-        one = Incoming(key, record, reservation, self._uses.now(), temp.handed_over())
-        one.room = reservation.handed_over()
+        one = Incoming(key, record, reservation.handed_over(), self._uses.now(), taken)
         try:
             work = self._submit(lambda: self._keep(one))
         except StoreTrouble:

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from pyproxy.errors import StoreTrouble
 from pyproxy.storage.blobs import Temp
 from pyproxy.storage.room import Reservation
 from pyproxy.storage.rows import FileRecord
@@ -20,6 +21,9 @@ R = TypeVar("R")
 
 GROUP: Final = 64
 """Files kept at once at most: who is the first of them waits for the last."""
+
+MEMORY: Final = 64 << 20
+"""Bytes that may wait for the disk: one that hangs costs the cache, not the daemon."""
 
 SLOW: Final = 0.005
 """Seconds for one sync after which several are asked for at once. A disk that is quicker loses more by the threads."""
@@ -62,13 +66,21 @@ class Gathering:
         self._keep = keep
         self._submit = submit
         self._waiting: list[tuple[Incoming, asyncio.Future[None]]] = []
+        self._nbytes = 0
+        """Of the bodies that wait or are being kept."""
         self._going = False
-        self._lock = threading.Lock()  # guards both: the loop adds, the thread takes; never held over I/O
+        self._lock = threading.Lock()  # guards all: the loop adds, the thread takes; never held over I/O
 
     def add(self, one: Incoming) -> asyncio.Future[None]:
-        """Done when it is kept; else it has the `trouble`. Raises StoreTrouble where the cache is closed."""
+        """Done when it is kept; else it has the `trouble`.
+
+        Raises StoreTrouble where the cache is closed, or too much waits for the disk already.
+        """
         kept = asyncio.get_running_loop().create_future()
         with self._lock:
+            if self._nbytes + len(one.body) > MEMORY:
+                raise StoreTrouble("the disk takes nothing, and no more can wait for it")
+            self._nbytes += len(one.body)
             self._waiting.append((one, kept))
             if self._going:
                 return kept
@@ -79,12 +91,19 @@ class Gathering:
             with self._lock:
                 self._going = False
                 self._waiting.remove((one, kept))
+                self._nbytes -= len(one.body)
             raise
         return kept
 
     def _work(self) -> None:
         while group := self._taken():
-            self._keep([one for one, _ in group])
+            incoming = [one for one, _ in group]
+            try:
+                self._keep(incoming)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, who waits is told, and the next group's turn comes
+                failed(incoming, exc)
+            with self._lock:
+                self._nbytes -= sum(len(one.body) for one in incoming)
             with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
                 group[0][1].get_loop().call_soon_threadsafe(_tell, group)
 

@@ -15,6 +15,7 @@ import pytest
 from pyproxy.errors import StoreFull, StoreTrouble
 from pyproxy.storage.cache import THREADS
 from pyproxy.storage.incoming import GROUP, spread
+from pyproxy.storage.stock import Stock
 from pyproxy.storage.store import Store
 from tests.storage.stores import Faults, assert_sound, got, in_memory, opened, record_of, reopened_soundly
 
@@ -175,6 +176,46 @@ async def test_put__closed__is_trouble_and_gives_its_room_back(tmp_path: Path) -
         await store.cache.put(b"data", "public/a", record_of(b"data"), room)
 
     assert store.cache.reserved == 0
+
+
+async def test_put__more_waits_than_memory_may_hold__is_refused_and_taken_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyproxy.storage.incoming.MEMORY", 10)
+    with opened(tmp_path / "data") as store:
+        assert await together(store, {"public/a": b"123456", "public/b": b"1234"}) == {
+            "public/a": None,
+            "public/b": None,
+        }
+        found = await together(store, {"public/c": b"12345", "public/d": b"123456", "public/e": b"67890"})
+        await put(store, "public/d", b"abcdef")
+
+        assert (found["public/c"], found["public/e"]) == (None, None)
+        assert isinstance(found["public/d"], StoreTrouble)
+        assert got(store, "public/d") == b"abcdef"
+        assert_sound(store)
+
+
+async def test_put__what_is_done_after_a_group_goes_wrong__the_next_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "data", limit=1000) as store:
+        await put(store, "public/old", b"o" * 900)
+
+        def broken(_nbytes: int) -> None:
+            raise RuntimeError("a bug")
+
+        store.cache.on_evicted = broken
+        with monkeypatch.context() as patch:
+            patch.setattr(Stock, "shrink", lambda _: 0)  # so that the group has to evict
+            with pytest.raises(RuntimeError, match="a bug"):
+                await put(store, "public/a", b"a" * 500)
+        store.cache.on_evicted = lambda _: None
+
+        await put(store, "public/b", b"b" * 100)
+
+        assert got(store, "public/b") == b"b" * 100
+        assert store.cache.reserved == 0
 
 
 def test_spread__one_took_long__the_others_are_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
