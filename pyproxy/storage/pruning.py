@@ -57,7 +57,7 @@ class Pruned:
 
 @dataclass(slots=True)
 class Leavings:
-    """What was forgotten, and what is left to do: blobs to be unlinked, sidecars to be cut short."""
+    """What was forgotten, and what is left to do: blobs to be unlinked, sidecars to be written anew."""
 
     pruned: Pruned
     digests: list[Sha256] = field(default_factory=list)
@@ -71,8 +71,17 @@ class _Plan:
     head: Head
     pruned: Pruned
     rows: list[tuple[bytes, LocalFile]]
-    gone: list[LocalFile]
     digests: list[Sha256]
+    stale: list[LocalFile]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unheld:
+    """The rows that no version needs; the names that no row is left of; and one file for each sidecar out of date."""
+
+    rows: list[tuple[bytes, LocalFile]]
+    gone: tuple[Filename, ...]
+    stale: list[LocalFile]
 
 
 def foresee(ledger: LocalLedger, txn: Txn, repository: str, keep: Keep, *, now: float) -> Pruned:
@@ -94,7 +103,7 @@ def prune(ledger: LocalLedger, repository: str, keep: Keep, *, clock: Callable[[
             txn.delete(key, db=ledger.env.past)
             for digest in file.digests:
                 ledger.put_refs(txn, digest, ledger.refs(txn, digest) - 1)
-        pending = [ledger.mark_pending(txn, sidecar_key(repository, file.filename, file.digest)) for file in plan.gone]
+        pending = [ledger.mark_pending(txn, sidecar_key(repository, file.filename, file.digest)) for file in plan.stale]
         return Leavings(plan.pruned, plan.digests, pending)
 
     return job
@@ -106,26 +115,28 @@ def _plan(ledger: LocalLedger, txn: Txn, repository: str, keep: Keep, now: float
         return None
     versions = list(ledger.versions(txn, head))
     kept = keep.of(versions, now)
-    rows, gone = _unheld(ledger, txn, head, kept)
-    digests = list(_unneeded(ledger, txn, rows))
+    unheld = _unheld(ledger, txn, head, kept)
+    digests = list(_unneeded(ledger, txn, unheld.rows))
     blobs = [blob for digest in digests if (blob := ledger.blob(txn, digest)) is not None]
     pruned = Pruned(
         versions=tuple(version.number for version in versions if version.number not in kept),
-        files=len(rows),
+        files=len(unheld.rows),
         blobs=len(digests),
         nbytes=sum(blob.size for blob in blobs),
-        gone=tuple(file.filename for file in gone),
+        gone=unheld.gone,
         left=tuple(kept),
     )
-    return _Plan(head, pruned, rows, gone, digests)
+    return _Plan(head, pruned, unheld.rows, digests, unheld.stale)
 
 
-def _unheld(
-    ledger: LocalLedger, txn: Txn, head: Head, kept: list[int]
-) -> tuple[list[tuple[bytes, LocalFile]], list[LocalFile]]:
-    """The rows that none of the kept versions (sorted) holds, and one file for each name that no row is left of."""
+def _unheld(ledger: LocalLedger, txn: Txn, head: Head, kept: list[int]) -> _Unheld:
+    """What none of the kept versions (sorted) holds.
+
+    Of a file that the latest version has not, the sidecar tells by its last row. Where that goes, the sidecar is out
+    of date, whether or not an earlier row stays that tells something else of the file.
+    """
     rows: list[tuple[bytes, LocalFile]] = []
-    names: dict[bytes, LocalFile] = {}
+    last: dict[bytes, LocalFile | None] = {}  # by name, the file of its last row; None where that stays
     held: set[bytes] = set()
     for key, value in scan(txn, ledger.env.past, head.prefix):
         added, removed = int.from_bytes(key[-NUMBER:], "big"), int.from_bytes(value[:NUMBER], "big")
@@ -133,11 +144,15 @@ def _unheld(
         at = bisect_left(kept, added)
         if at < len(kept) and kept[at] < removed:
             held.add(name)
+            last[name] = None
         else:
-            file = names[name] = unpacked(value[NUMBER:])
+            file = last[name] = unpacked(value[NUMBER:])
             rows.append((key, file))
-    gone = [file for name, file in names.items() if name not in held and txn.get(name, db=ledger.env.current) is None]
-    return rows, gone
+    stale = {
+        name: file for name, file in last.items() if file is not None and txn.get(name, db=ledger.env.current) is None
+    }
+    gone = tuple(file.filename for name, file in stale.items() if name not in held)
+    return _Unheld(rows, gone, list(stale.values()))
 
 
 def _unneeded(ledger: LocalLedger, txn: Txn, rows: list[tuple[bytes, LocalFile]]) -> Iterator[Sha256]:

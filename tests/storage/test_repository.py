@@ -601,6 +601,18 @@ async def test_prune__blob_that_another_repository_holds__stays(tmp_path: Path) 
         assert_sound(repos)
 
 
+@pytest.mark.parametrize("pinned", [1, 2])
+async def test_prune__removed_file_of_a_pinned_version__has_a_sidecar_that_says_what_that_version_says(
+    tmp_path: Path, pinned: int
+) -> None:
+    with opened(tmp_path) as repos:
+        await add(repos)
+        await repos.yank(REPO, ["acme"], "broken")
+        await repos.remove(REPO, ["acme"])
+        assert (await repos.prune(REPO, 1, pinned=[pinned])).gone == ()
+        assert_sound(repos)
+
+
 async def test_prune__nothing_to_forget__does_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as repos:
         assert (await repos.prune(REPO, 3)).versions == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import settings
@@ -36,6 +36,7 @@ specs = st.sampled_from(["acme", "acme-x", "bolt", "acme==1.0", "acme>=2", "bolt
 @dataclass(frozen=True)
 class Held:
     data: bytes
+    upload_time: str
     yanked: bool | str = False
 
 
@@ -84,6 +85,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.path = self.folder.enter_context(in_memory())
         self.loop = asyncio.new_event_loop()
         self.models = {repo: Model() for repo in REPOS}
+        self.uploads = 0
         self.store: Repositories
 
     @initialize()
@@ -93,7 +95,8 @@ class RepositoryMachine(RuleBasedStateMachine):
     @rule(repo=repos, name=filenames, data=contents)
     def add(self, repo: str, name: Filename, data: bytes) -> None:
         model = self.models[repo]
-        adding = self.store.add(repo, [new_file(self.store, name, data)])
+        held = self.uploaded(data)
+        adding = self.store.add(repo, [new_file(self.store, name, data, upload_time=held.upload_time)])
         if model.taken.get(name, data) != data:
             self.refused(adding, FileExists)
             return
@@ -101,19 +104,22 @@ class RepositoryMachine(RuleBasedStateMachine):
         if name in model.latest:
             assert outcome.already == (name,)
         else:
-            model.make({**model.latest, name: Held(data)})
+            model.make({**model.latest, name: held})
             assert outcome.added == (name,)
         assert outcome.version == model.highest
 
     @rule(repo=repos, files=st.dictionaries(filenames, contents, min_size=2, max_size=4))
     def add_many(self, repo: str, files: dict[Filename, bytes]) -> None:
         model = self.models[repo]
-        adding = self.store.add(repo, [new_file(self.store, name, data) for name, data in files.items()])
+        new = {name: self.uploaded(data) for name, data in files.items()}
+        adding = self.store.add(
+            repo, [new_file(self.store, name, held.data, upload_time=held.upload_time) for name, held in new.items()]
+        )
         if any(model.taken.get(name, data) != data for name, data in files.items()):
             self.refused(adding, FileExists)
             return
         self.loop.run_until_complete(adding)
-        model.make({name: Held(data) for name, data in files.items()} | model.latest)
+        model.make(new | model.latest)
 
     @rule(repo=repos, spec=specs)
     def remove(self, repo: str, spec: str) -> None:
@@ -138,7 +144,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             self.refused(marking, NothingMatches)
             return
         self.loop.run_until_complete(marking)
-        model.make(model.latest | {name: Held(model.latest[name].data, yanked) for name in names})
+        model.make(model.latest | {name: replace(model.latest[name], yanked=yanked) for name in names})
 
     @rule(spec=specs, back=st.booleans())
     def copy(self, spec: str, back: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
@@ -175,6 +181,8 @@ class RepositoryMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.store.close()
         self.store = open_local(self.path, exclusive=True, environment={})
+        # On a busy machine the start leaves some of it to be done behind.
+        self.loop.run_until_complete(self.store.reconcile())
         assert self.store.reconciled
 
     @precondition(lambda self: any(model.highest for model in self.models.values()))
@@ -191,6 +199,11 @@ class RepositoryMachine(RuleBasedStateMachine):
                 assert number > model.highest
                 model.versions = {0: {}, number: model.latest}
                 model.highest = number
+
+    def uploaded(self, data: bytes) -> Held:
+        """Another file each time: one that comes again after it was removed is not the same as before."""
+        self.uploads += 1
+        return Held(data, f"2026-01-01T00:00:00.{self.uploads:06}Z")
 
     def refused(self, change: object, error: type[PyproxyError]) -> None:
         with pytest.raises(error):
@@ -221,9 +234,10 @@ class RepositoryMachine(RuleBasedStateMachine):
             files = self.store.page_files(repo, project, number)
             here = {name: held for name, held in content.items() if project_of(name) == project}
             assert [file.filename for file in files] == sorted(here)
-            assert [(file.digest, file.yanked) for file in files] == [
-                (digest_of(here[file.filename].data), here[file.filename].yanked) for file in files
-            ]
+            assert [
+                (digest_of(held.data), held.upload_time, held.yanked)
+                for held in (here[file.filename] for file in files)
+            ] == [(file.digest, file.upload_time, file.yanked) for file in files]
             assert self.store.has(repo, project, number) == bool(here)
         for name in FILENAMES:
             found = self.store.file(repo, project_of(name), name, number)
