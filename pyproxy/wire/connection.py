@@ -274,17 +274,19 @@ class Connection(Feed):
 
         `before`: what the answer rested on that was known when the request came, and was not to be given.
         """
-        stays = False
+        stays = whole = False
         try:
             stays = self._is_known_by_now(request, before) or await self._serve(request)
-            stays = await request.rest_within(self._shared.limits.linger) and stays
+            whole = await request.rest_within(self._shared.limits.linger)
         except ConnectionError:
             pass  # all is said
         finally:
             self._task = None
-            if not stays:
+            if not whole:
                 self._hang_up()
-        if stays and (came := self._came) is not None:
+            elif not stays:
+                self._take_leave()
+        if stays and whole and (came := self._came) is not None:
             self._came = None
             self._begin(*came)
             self._advance()
@@ -389,16 +391,14 @@ class Connection(Feed):
         return web.Response(status=status, reason=heads.TEXTS[status], text=text, headers={hdrs.CONNECTION: "close"})
 
     def _refuse(self, status: int) -> None:
-        """Says no to what is not a request yet. What the client says then is thrown away, for a while."""
+        """Says no to what is not a request yet."""
         self._leave_lane()
         self._intake.stop()
         if self._wire is None or self._wire.is_closing():
             return
         self._tell(status)
         self._wire.write(heads.refusal(status))
-        # To close with bytes unread would reset the connection, and what was just said could be lost with it.
-        self._wire.write_eof()
-        self._times.since = self._loop.time()
+        self._take_leave()
 
     def _break_off(self, status: int) -> None:
         """Ends a request that cannot be answered: in words if nothing of an answer is out, else by cutting it short."""
@@ -412,6 +412,24 @@ class Connection(Feed):
             self._tell(status)
             self._wire.write(heads.refusal(status))
         self._wire.close()  # which cancels the handler
+
+    def _take_leave(self) -> None:
+        """Says that nothing more comes; what the client still sends is thrown away, until it leaves or for a while.
+
+        To close with bytes unread would reset the connection, and what was just said could be lost with it.
+        """
+        self._intake.stop()
+        if self._wire is None or self._wire.is_closing():
+            return
+        self._hold(hold=False)
+        self._times.since = self._loop.time()
+        try:
+            self._wire.write_eof()
+        except OSError:  # the client has reset the connection, and the loop has not noticed
+            self._wire.abort()
+        else:
+            if self._ended:
+                self._wire.close()
 
     def _hang_up(self) -> None:
         self._leave_lane()

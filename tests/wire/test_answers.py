@@ -153,6 +153,60 @@ async def test_connection_close__asked_for__is_given_and_later_requests_are_not_
         assert (answer.closes, await client.ends(), seen) == (True, True, ["/1"])
 
 
+async def test_connection_close__more_on_its_way__the_answer_is_not_lost_to_a_reset() -> None:
+    body = post(bytes(70_000), "Connection: close", path="/1")
+    last = [get("/1", "Connection: close"), b"GET /1 HTTP/1.0\r\n\r\n", body]
+    async with serving(path_only, linger=60) as listener:
+        for request in last:
+            async with connected(listener.address) as client:
+                await client.send(request + get("/2") * 20_000)
+                assert (await client.answer()).body == b"/1"
+                assert await client.rest() == b""
+            await until(lambda: listener.open_connections == 0)
+
+
+async def test_connection_close__more_waits_than_is_read_ahead__the_rest_is_read_too() -> None:
+    def last(_: web.BaseRequest) -> web.StreamResponse:
+        response = web.Response(text="last")
+        response.force_close()
+        return response
+
+    gate = Gate(last)
+    async with serving(gate, linger=60) as listener, connected(listener.address) as client:
+        sending = asyncio.create_task(client.send(get() * 200_000))
+        await gate.arrived()
+        (connection,) = connections(listener)
+        await until(lambda: connection._wire is not None and not connection._wire.is_reading())
+        gate.open.set()
+        assert (await client.answer()).body == b"last"
+        await sending
+
+
+async def test_connection_close__client_that_stays__is_dropped() -> None:
+    async with serving(path_only, linger=0.1) as listener, connected(listener.address) as client:
+        assert (await client.ask(get("/", "Connection: close"))).status == 200
+        assert listener.open_connections == 1
+        await until(lambda: listener.open_connections == 0)
+
+
+async def test_connection_close__client_resets_as_it_is_told__is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_leave = Connection._take_leave
+    told = []
+    async with serving(path_only, linger=60) as listener, connected(listener.address) as client:
+
+        def reset_before(connection: Connection) -> None:
+            client.reset()
+            told.append(connection)
+            take_leave(connection)
+
+        monkeypatch.setattr(Connection, "_take_leave", reset_before)
+        await client.send(get("/", "Connection: close"))
+        await until(lambda: bool(told) and listener.open_connections == 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_http_1_0__closes_unless_it_asks_to_stay() -> None:
     async with serving(path_only) as listener:
         async with connected(listener.address) as client:
