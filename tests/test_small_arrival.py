@@ -18,7 +18,7 @@ from pyproxy.errors import ContentWrong, StoreFull, StoreTrouble
 from pyproxy.storage.blobs import Temp
 from pyproxy.storage.spool import Spool
 from tests.fakes.bodies import Part, ScriptedFile, opener
-from tests.fakes.shelves import Shelf, client
+from tests.fakes.shelves import Place, Shelf, client, read
 
 BODY = bytes(range(256)) * 400  # 100 KiB
 LARGE = bytes(range(251)) * 2000  # 490 KiB
@@ -106,6 +106,32 @@ async def test_run__grows_over_the_bound__takes_room_for_all_of_it(shelf: Shelf,
         assert shelf.written() == SMALL + 1
         gate.set()
         assert (await arrival.whole()).size == len(LARGE)
+    await arrivals.close(grace=5)
+    assert shelf.kept == {digest_of(LARGE): LARGE}
+
+
+async def test_run__grows_over_the_bound_and_room_is_made_first__readers_that_go_on_meanwhile_miss_nothing(
+    shelf: Shelf, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, made = asyncio.Event(), asyncio.Event()
+    reserve = shelf.reserve
+
+    async def slowly(nbytes: int) -> Place:
+        asked.set()
+        await made.wait()
+        return await reserve(nbytes)
+
+    monkeypatch.setattr(shelf, "reserve", slowly)
+    remote = ScriptedFile(LARGE, [Part(length_told=False, framed=False)])
+    arrivals = Arrivals()
+    arrival = arrivals.join("k", lambda: arriving(remote, shelf, pool, promise(LARGE, sized=False)))
+    with arrival.reading() as reader:
+        await asked.wait()
+        body = asyncio.create_task(read(arrival, reader, None))
+        for _ in range(100):
+            await asyncio.sleep(0)  # it takes what there is
+        made.set()
+        assert await body == LARGE
     await arrivals.close(grace=5)
     assert shelf.kept == {digest_of(LARGE): LARGE}
 

@@ -154,13 +154,15 @@ class Arrival(Tail):
 
     async def _spill(self, spool: Spool) -> None:
         """On to the disk with what has come, and where it refuses that, through the window."""
-        spool.small = False
         try:
             self._temp = self._store.temp()
+            # Small until it has moved: while room is made, its readers pass bytes that belong into the file.
             if await self._has_room(spool.size):
                 spool.move(self._temp)
         except StoreTrouble as exc:
             log.warning("%s is passed through, not kept: %s", self.name, exc)
+        finally:
+            spool.small = False
 
     # ------------------------------------------------------------------ from the remote
 
