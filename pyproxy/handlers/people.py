@@ -78,6 +78,7 @@ def _view(site: Site, asked: Distribution) -> DistributionView:
         remotes=asked.remotes,
         default=asked.default,
         hidden=asked.hidden,
+        takes_uploads=asked.takes_uploads,
         public_url=site.public_url,
     )
 

@@ -35,12 +35,22 @@ class DistributionView:
     remotes: tuple[str, ...] = ()
     default: bool = False
     hidden: bool = False
+    takes_uploads: bool = False
     public_url: str | None = None
 
     @property
     def index_url(self) -> str:
         """The index URL to copy, with a placeholder where the proxy's address is not configured."""
-        return f"{(self.public_url or 'http://THIS-HOST').rstrip('/')}/pypi/{quote(self.base_path)}/simple/"
+        return f"{self._url}simple/"
+
+    @property
+    def upload_url(self) -> str:
+        """The URL that twine wants, likewise."""
+        return f"{self._url}legacy/"
+
+    @property
+    def _url(self) -> str:
+        return f"{(self.public_url or 'http://THIS-HOST').rstrip('/')}/pypi/{quote(self.base_path)}/"
 
 
 def root_page(distributions: Sequence[DistributionView]) -> str:
@@ -123,6 +133,11 @@ def _usage(view: DistributionView) -> str:
         ("pdm", f"pdm config pypi.url {url}"),
         ("pipenv, in Pipfile", f'[[source]]\nname = "{view.name}"\nurl = "{url}"\nverify_ssl = true'),
     ]
+    if view.takes_uploads:
+        commands += [
+            ("upload with twine", f"twine upload --repository-url {view.upload_url} dist/*"),
+            ("upload with uv", f"uv publish --publish-url {view.upload_url} --check-url {url} dist/*"),
+        ]
     body = f"<h2>How to use {text(view.name)}</h2>\n{_placeholder(view)}{_commands(commands)}"
     if url.startswith("http:"):
         body += "<p>From another machine pip takes plain http only with <code>--trusted-host</code> and the host.</p>\n"

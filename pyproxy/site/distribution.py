@@ -88,6 +88,11 @@ class Distribution:
         return self.repository is not None and self.pinned is None
 
     @property
+    def takes_uploads(self) -> bool:
+        """Whether it has a place for uploads. Who may, its guard says."""
+        return self.allow_uploads and self.repository is not None and self.pinned is None
+
+    @property
     def is_guarded(self) -> bool:
         """Whether not everybody may read it."""
         return self.guard is not None and self.guard.rights.read is not None

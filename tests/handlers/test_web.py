@@ -150,6 +150,19 @@ def test_distribution__commands__name_the_index(public_url: str | None, index: s
     assert ("--trusted-host" in page) is (public_url is None)
 
 
+def test_distribution__takes_uploads__tells_how_to_upload() -> None:
+    page = distribution_page(replace(TEAM, public_url="https://pkgs.example", takes_uploads=True))
+    commands = [e.text for e in read(page).all("code")]
+    for tool in ("twine upload", "uv publish"):
+        assert any(
+            tool in command and "https://pkgs.example/pypi/domain/team/legacy/" in command for command in commands
+        ), tool
+
+
+def test_distribution__takes_no_uploads__does_not_speak_of_them() -> None:
+    assert "upload" not in distribution_page(TEAM)
+
+
 def test_distribution__links__lead_up_to_the_root_and_to_the_index() -> None:
     links = read(distribution_page(TEAM)).links(HERE)
     assert links["pyproxy"] == SITE
