@@ -63,16 +63,17 @@ class FailureMemory:
     def failed(self, key: Hashable, error: RemoteFailed, *, began: float, wait: float | None = None) -> None:
         """The ask that began then failed. `wait`: for how many seconds the remote asks to be left alone."""
         now = self._clock()
+        kept = _again(error, 0.0)  # what was raised has the frames that it came through, and in them what had come
         failure = self._failures.get(key)
         if failure is None:
-            failure = self._failures[key] = _Failure(0, 0.0, 0.0, error)
+            failure = self._failures[key] = _Failure(0, 0.0, 0.0, kept)
         elif began < failure.at:
             # Many asks in flight meet the same outage: that is one failure, not many in a row.
             return
         self._failures.move_to_end(key)
         failure.count += 1
         failure.at = now
-        failure.error = error
+        failure.error = kept
         failure.probing = False
         window = 0.0
         if failure.count > 1:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 from pyproxy.errors import RemoteBusy, RemoteFailed
 from pyproxy.upstream.memory import FailureMemory
 from tests.upstream.conftest import Clock
@@ -57,6 +60,31 @@ def test_memory__refusal__keeps_the_kind_of_error() -> None:
     case.memory.failed("a", RemoteBusy("public", "answered 429"), began=case.clock.now, wait=30)
 
     assert isinstance(case.memory.refusal(["a"]), RemoteBusy)
+
+
+class Body(bytearray):
+    """What had come of an answer, for a weak look at it."""
+
+
+def test_memory__failure__holds_nothing_of_the_answer_that_it_came_from() -> None:
+    bodies: list[weakref.ref[Body]] = []
+
+    def ask() -> None:
+        body = Body(1000)
+        bodies.append(weakref.ref(body))
+        raise RemoteFailed("public", f"body cut at {len(body)} bytes")
+
+    case = Case()
+    for _ in range(2):
+        case.clock.now += 0.001
+        try:
+            ask()
+        except RemoteFailed as error:
+            case.memory.failed("a", error, began=case.clock.now)
+    gc.collect()
+
+    assert case.refused()
+    assert [body() for body in bodies] == [None, None]
 
 
 def test_memory__windows__double_up_to_ten_seconds() -> None:
