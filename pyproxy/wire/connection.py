@@ -1,4 +1,4 @@
-"""One client's connection: has requests answered, whole or cut, and ends what takes too long."""
+"""One client's connection: has its requests answered, by heart or by the handler, in order and whole."""
 
 from __future__ import annotations
 
@@ -11,42 +11,33 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from pyproxy import logs
-from pyproxy.wire import heads, sockets
-from pyproxy.wire.delivery import Delivery
-from pyproxy.wire.fast_lane import FastLane
-from pyproxy.wire.feed import Feed
+from pyproxy.wire import heads
+from pyproxy.wire.ending import NO_ADDRESS, Company, Ending
 from pyproxy.wire.intake import Reading
-from pyproxy.wire.limits import Limits
 from pyproxy.wire.memory import Answer, Memory, Standing
 from pyproxy.wire.repeater import Repeater
 from pyproxy.wire.request import Request, Writer
-from pyproxy.wire.times import Act, Times
+from pyproxy.wire.times import Times
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Answers a request. Cancelled when its client is found gone, so work that others share is shielded by its owner."""
 
-_NO_ADDRESS = "unix"
-"""What clients of a Unix socket are called."""
-
 _log = logging.getLogger(__name__)
 
 
-class Shared(Protocol):
+class Shared(Company, Protocol):
     """What all connections of a listener have in common."""
 
-    limits: Limits
     handler: Handler
     draining: bool
     memory: Memory
-    lane: FastLane | None
     tasks: set[asyncio.Task[Any]]  # Any: tasks are only counted and waited for
 
     def opened(self, connection: Connection) -> None: ...
     def closed(self, connection: Connection) -> None: ...
 
 
-class Connection(Feed):
+class Connection(Ending):
     """The protocol of one client.
 
     While it is idle, a whole head that comes alone and whose answer is known by heart gets that answer at once
@@ -54,35 +45,17 @@ class Connection(Feed):
     (`Feed`), and what that makes of it to a task of its own, which answers it.
     """
 
-    __slots__ = (
-        "_came",
-        "_client",
-        "_ended",
-        "_known",
-        "_refusing",
-        "_repeater",
-        "_request",
-        "_shared",
-        "_socket",
-        "_task",
-        "peername",
-        "sockname",
-    )
+    __slots__ = ("_came", "_known", "_refusing", "_shared", "_task", "peername", "sockname")
 
     ssl_context = None  # this and the two names are for aiohttp's requests
 
     def __init__(self, shared: Shared, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(shared.limits, loop=loop)
+        super().__init__(shared, loop=loop)
         self._shared = shared
         self._known = shared.memory.answers
-        self._request: Request | None = None  # the one that is being answered
         self._refusing = 0  # the status to answer it with, instead of the handler's
         self._task: asyncio.Task[None] | None = None  # answers it, and then reads what is left of its body
         self._came: tuple[RawRequestMessage, StreamReader] | None = None  # the next one, which waits for that
-        self._ended = False  # the client has shut down its side, and says nothing more
-        self._socket: Any = None  # Any: asyncio's TransportSocket or uvloop's PseudoSocket
-        self._repeater: Repeater | None = None  # once there is an answer for it to give
-        self._client = ""
         self.peername: Any = None  # Any: addresses, of a form for each family
         self.sockname: Any = None
 
@@ -94,18 +67,9 @@ class Connection(Feed):
         return not self._busy and self._intake.reading is Reading.HEAD and not self._intake.waiting
 
     @property
-    def _busy(self) -> bool:
-        """A request is being answered."""
-        return self._request is not None or self._delivery is not None
-
-    @property
     def delivers(self) -> bool:
         """An answer that is known by heart is on its way."""
         return self._delivery is not None
-
-    @property
-    def _delivery(self) -> Delivery | None:
-        return None if self._repeater is None else self._repeater.delivery
 
     @property
     def idle_since(self) -> float | None:
@@ -121,11 +85,6 @@ class Connection(Feed):
         """Whether another request may follow; read when the head of an answer is written."""
         return not (self._intake.last or self._shared.draining)
 
-    @property
-    def client(self) -> str:
-        """The client's address, or "unix"."""
-        return self._client
-
     def answered(self) -> None:
         """A request was answered, here or past aiohttp by a write to the transport."""
         self._times.since = self._loop.time()
@@ -136,13 +95,6 @@ class Connection(Feed):
         if not self._busy and not self._intake.begun:
             self._hang_up()
 
-    def cut(self) -> None:
-        """Breaks the connection off (with a reset, over TCP), whatever is under way."""
-        if self._wire is not None:
-            self._leave_lane()
-            sockets.reset_on_close(self._socket)
-            self._wire.abort()
-
     # --- bytes from the client ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,7 +102,7 @@ class Connection(Feed):
         self._wire = self.transport = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
         self.peername, self.sockname = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else _NO_ADDRESS
+        self._client = str(self.peername[0]) if isinstance(self.peername, tuple) else NO_ADDRESS
         self._shared.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -213,10 +165,6 @@ class Connection(Feed):
         self.answered()
         if self._shared.draining:
             self._hang_up()
-
-    def _leave_lane(self) -> None:
-        if self._repeater is not None and (lane := self._shared.lane) is not None:
-            lane.leave(self._repeater)
 
     # --- what is learned for the next time ---------------------------------------------------------------------------
 
@@ -359,6 +307,13 @@ class Connection(Feed):
         except web.HTTPException as exc:
             return exc
 
+    def _refusal(self, status: int) -> web.Response:
+        """The answer to a request that the handler does not get to see."""
+        self._tell(status)
+        self._intake.last = True
+        text = f"{heads.TEXTS[status]}\n"
+        return web.Response(status=status, reason=heads.TEXTS[status], text=text, headers={hdrs.CONNECTION: "close"})
+
     def _see_it_is_whole(self, request: Request, response: web.StreamResponse) -> None:
         missing = request.missing(response)
         if missing and self._wire is not None and not self._wire.is_closing():
@@ -380,95 +335,3 @@ class Connection(Feed):
             self._advance()
             if self._ended and not self._awaits_answer:
                 self._hang_up()
-
-    # --- the end -----------------------------------------------------------------------------------------------------
-
-    def _refusal(self, status: int) -> web.Response:
-        """The answer to a request that the handler does not get to see."""
-        self._tell(status)
-        self._intake.last = True
-        text = f"{heads.TEXTS[status]}\n"
-        return web.Response(status=status, reason=heads.TEXTS[status], text=text, headers={hdrs.CONNECTION: "close"})
-
-    def _refuse(self, status: int) -> None:
-        """Says no to what is not a request yet."""
-        self._leave_lane()
-        self._intake.stop()
-        if self._wire is None or self._wire.is_closing():
-            return
-        self._tell(status)
-        self._wire.write(heads.refusal(status))
-        self._take_leave()
-
-    def _break_off(self, status: int) -> None:
-        """Ends a request that cannot be answered: in words if nothing of an answer is out, else by cutting it short."""
-        self._intake.stop()
-        if self._wire is None or self._wire.is_closing():
-            return
-        if self._request is not None and self._request.writer.output_size > 0:
-            self.cut()
-            return
-        if self._request is not None:
-            self._tell(status)
-            self._wire.write(heads.refusal(status))
-        self._wire.close()  # which cancels the handler
-
-    def _take_leave(self) -> None:
-        """Says that nothing more comes; what the client still sends is thrown away, until it leaves or for a while.
-
-        To close with bytes unread would reset the connection, and what was just said could be lost with it.
-        """
-        self._intake.stop()
-        if self._wire is None or self._wire.is_closing():
-            return
-        self._hold(hold=False)
-        self._times.since = self._loop.time()
-        try:
-            self._wire.write_eof()
-        except OSError:  # the client has reset the connection, and the loop has not noticed
-            self._wire.abort()
-        else:
-            if self._ended:
-                self._wire.close()
-
-    def _hang_up(self) -> None:
-        self._leave_lane()
-        self._intake.stop()
-        if self._wire is not None:
-            self._wire.close()
-
-    def _tell(self, status: int) -> None:
-        logs.event(_log, logging.INFO, "refused", client=self.client, status=status)
-
-    # --- time --------------------------------------------------------------------------------------------------------
-
-    def check(self, now: float) -> None:
-        """Ends the connection if its client takes too long. Called once a sweep."""
-        request = self._request
-        if self._wire is None or self._does_not_read(self._wire, now):
-            return
-        awaited = request is not None and self._intake.owes_body and not (self._body_full or request.waits_to_be_asked)
-        match self._times.due(now, self._shared.limits, self._intake, busy=self._busy, awaited=awaited):
-            case Act.REFUSE:
-                self._refuse(408)
-            case Act.BREAK_OFF:
-                self._break_off(408)
-            case Act.CLOSE:
-                self._hang_up()
-            case Act.ABORT:
-                self._wire.abort()
-
-    def _does_not_read(self, wire: asyncio.Transport, now: float) -> bool:
-        """Whether bytes wait here for the client, which is cut if it has not taken any for too long."""
-        here = wire.get_write_buffer_size()
-        taken: int | None = None
-        if here or self._busy:
-            # Also what a handler sends past the transport is seen, as it is the kernel that is asked.
-            given = 0 if self._request is None else self._request.writer.output_size
-            given += 0 if self._delivery is None else self._delivery.given
-            count, there = sockets.taken(self._socket, given - here, tcp=self._client != _NO_ADDRESS)
-            taken = count if here or there else None
-        if self._times.stalls(now, taken, self._shared.limits.send_stall):
-            logs.event(_log, logging.INFO, "cut: the client does not read", client=self.client)
-            self.cut()
-        return here > 0
