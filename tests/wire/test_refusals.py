@@ -264,7 +264,7 @@ async def test_refusal__reaches_a_client_that_is_still_sending(caplog: pytest.Lo
             await client.send(b"p" * 1000)
             await asyncio.sleep(0)
         await refused(client, 414)
-    assert [(record.name, record.message) for record in caplog.records] == [("pyproxy.wire.connection", "refused")]
+    assert [(record.name, record.message) for record in caplog.records] == [("pyproxy.wire.ending", "refused")]
 
 
 async def test_refusal__is_logged_without_the_clients_words(caplog: pytest.LogCaptureFixture) -> None:
