@@ -370,6 +370,8 @@ async def test_owner_of_a_download__killed__others_go_on_where_it_was(tmp_path: 
         clients = [asyncio.create_task(served.file(NAME)) for _ in range(40)]
         await coalesced(served, 39)
         [temp] = temps_of(served.data)
+        path = served.data / "cache" / "tmp" / temp
+        await until(lambda: path.stat().st_size >= MIB, "half of what the remote has sent is in the file")
         owner = int(temp.partition(".")[0])
         os.kill(owner, signal.SIGKILL)
         answers = await asyncio.gather(*clients, return_exceptions=True)
