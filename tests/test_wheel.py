@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pyproxy import wheel
 from pyproxy.errors import MetadataUnreadable, RemoteFailed
 from pyproxy.model import Filename, as_filename
 from pyproxy.wheel import metadata_by_ranges, metadata_in
+from pyproxy.wheel.directory import DIRECTORY_LIMIT, MEMBERS_LIMIT
+from pyproxy.wheel.member import METADATA_LIMIT
 from tests.archives import MEMBER, METADATA, Entry, built, end_record, forged
 
 FILENAME = as_filename("foo_bar-1.0-py3-none-any.whl")
@@ -252,7 +253,7 @@ def _after(content: bytes, more: bytes) -> bytes:
     return content + more
 
 
-LIMIT = wheel.METADATA_LIMIT
+LIMIT = METADATA_LIMIT
 BOMB = Entry(method=8, body=bytes(LIMIT + 1))
 HIDDEN = Entry(name=b"x", extra=b"up\x23\0\x01abcd" + MEMBER.encode())
 MANY = {"here": 1 << 20, "members": 1 << 20}
@@ -299,7 +300,7 @@ REFUSED: Sequence[tuple[str, bytes, str]] = [
     ("members on other volumes", forged(Entry(), here=0), "volumes"),
     ("too few members", forged(Entry(), here=2, members=2), "number of members"),
     ("too many members", forged(Entry(), Entry(name=b"x"), here=1, members=1), "number of members"),
-    ("directory too long", forged(Entry(), length=wheel.DIRECTORY_LIMIT + 1), "too large"),
+    ("directory too long", forged(Entry(), length=DIRECTORY_LIMIT + 1), "too large"),
     ("directory before the file", forged(Entry(), length=100_000), "in front"),
     ("directory cut in its last entry", forged(Entry(central={"extras": 9})), "directory is cut"),
     ("directory cut in its first", forged(Entry(), length=len(Entry().central_part(0)) - 1), "damaged"),
@@ -328,7 +329,7 @@ async def test_refused__whole_or_by_ranges__says_why_in_one_line(content: bytes,
 
 def test_refused__a_million_members__is_cheap() -> None:
     entry = Entry(name=b"", body=b"").central_part(0)
-    directory = entry * (wheel.MEMBERS_LIMIT + 2)
+    directory = entry * (MEMBERS_LIMIT + 2)
     with pytest.raises(MetadataUnreadable, match="number of members"):
         whole(directory + end_record(3, len(directory), 0))
 

@@ -7,33 +7,25 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from pyproxy import binding
-from pyproxy.binding import CannotListen
 from pyproxy.config import Config
 from pyproxy.counted import Counts, Family, pack, remains, united, unpack
 from pyproxy.errors import PyproxyError
 from pyproxy.fellows import KEY_BYTES, Board, Column
-from pyproxy.lists_folder import sweep
 from pyproxy.logs import Format, Level
 from pyproxy.reload import ConfigWatch
-from pyproxy.storage.repository import open_local
-from pyproxy.storage.store import Store, open_store
-from pyproxy.upkeep import Upkeep, shrink
+from pyproxy.upkeep import shrink
 from pyproxy.workers import messages
 from pyproxy.workers.child import Child
+from pyproxy.workers.held import bound, holding
 from pyproxy.workers.messages import Message
 
 log = logging.getLogger(__name__)
-
-BACKLOG: Final = 4096
 
 STOP_LIMIT: Final = 45.0
 """Seconds that workers have to end: those they give to requests in flight, and some more."""
@@ -98,10 +90,10 @@ class Supervisor:
     async def run(self, early: threading.Event | None = None) -> None:
         """Raises StoreTrouble, CannotListen, CannotStart."""
         async with contextlib.AsyncExitStack() as stack:
-            store, upkeep = await stack.enter_async_context(_holding(self._config))
+            store, upkeep = await stack.enter_async_context(holding(self._config))
             board = Board.create(len(self._posts))
             stack.callback(board.close)
-            listening, file = await _bound(self._config)
+            listening, file = await bound(self._config)
             stack.callback(listening.close)
             if file is not None:
                 stack.callback(file.unlink)
@@ -318,37 +310,6 @@ class Supervisor:
                 return
             child.config = config
             child.send(messages.Commit())
-
-
-@contextlib.asynccontextmanager
-async def _holding(config: Config) -> AsyncIterator[tuple[Store, Upkeep]]:
-    """The store, its lock held, and its upkeep going on. Raises StoreTrouble."""
-    async with contextlib.AsyncExitStack() as stack:
-        store = await asyncio.to_thread(
-            open_store, config.storage.path, limit=config.storage.max_cache_size, exclusive=True
-        )
-        stack.push_async_callback(asyncio.to_thread, store.close)
-        repositories = await asyncio.to_thread(open_local, config.storage.path, exclusive=True)
-        stack.push_async_callback(asyncio.to_thread, repositories.close)
-        await asyncio.to_thread(sweep, store.lists, config.remotes)
-        upkeep = Upkeep(store, repositories)
-        await stack.enter_async_context(upkeep.going_on())
-        yield store, upkeep
-
-
-async def _bound(config: Config) -> tuple[socket.socket, binding.UnixFile | None]:
-    """The socket that all workers listen at. Raises CannotListen."""
-    where = config.server.listen.where
-    file: binding.UnixFile | None = None
-    try:
-        if isinstance(where, Path):
-            listening, file = binding.bind_unix(where)
-        else:
-            listening = await binding.bind_tcp(*where)
-        listening.listen(BACKLOG)
-    except OSError as exc:
-        raise CannotListen(f"cannot listen on {config.server.listen}: {exc.strerror or exc}") from exc
-    return listening, file
 
 
 async def _set(event: asyncio.Event) -> None:
