@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -87,7 +88,7 @@ class Daemon:
         return f"{site.public_url or 'http://localhost'}/{path} on unix:{address}"
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request; counts and logs it however it ends."""
+        """Answers one request; counts and logs it however it ends, behind the answer where that is still to be sent."""
         site = self.current.site
         exchange = Exchange(request, site)
         loop = asyncio.get_running_loop()
@@ -102,10 +103,11 @@ class Daemon:
             return response
         finally:
             site.users -= 1
-            tally, at = self._count(exchange, status, loop.time() - beginning.started)
-            if self.config.server.hot_path and isinstance(request, Request):
-                request.standing = beginning.standing(exchange, status, tally, at)
-                request.part = exchange.part
+            tell = partial(self._tell, exchange, beginning, status, loop.time() - beginning.started)
+            if isinstance(request, Request):
+                request.answered = tell
+            else:
+                tell()
 
     async def _answered(self, exchange: Exchange) -> web.StreamResponse:
         try:
@@ -120,6 +122,14 @@ class Daemon:
             log.exception("unexpected trouble with %s %s", exchange.request.method, exchange.request.raw_path)
             exchange.result = "error"
             return refusal(500, "internal error")
+
+    def _tell(self, exchange: Exchange, beginning: Beginning, status: int, seconds: float) -> None:
+        """Of a request that was answered, or will never be."""
+        tally, at = self._count(exchange, status, seconds)
+        request = exchange.request
+        if self.config.server.hot_path and isinstance(request, Request):
+            request.standing = beginning.standing(exchange, status, tally, at)
+            request.part = exchange.part
 
     def _count(self, exchange: Exchange, status: int, seconds: float) -> tuple[Tally, int]:
         name = exchange.distribution.name if exchange.distribution is not None else ""

@@ -280,9 +280,12 @@ class Connection(Ending):
 
     async def _answer(self, request: Request) -> web.StreamResponse:
         try:
-            response = await self._response_to(request)
-            await response.prepare(request)
-            await response.write_eof()
+            try:
+                response = await self._response_to(request)
+                await response.prepare(request)
+                await response.write_eof()
+            finally:
+                request.tell()
         except web.RequestPayloadError:
             self._break_off(400)
             raise ConnectionResetError("the request's body is broken") from None

@@ -78,10 +78,12 @@ class Request(web.BaseRequest):
         self._line = line
         self._rest = payload
         self._held_back: Body | None = None
+        self.answered: Callable[[], None] | None = None
+        """Set by the handler: what is left to do when its answer is out, or cannot be. Nobody waits for it."""
         self.standing: Standing | None = None
-        """Set by the handler of an answer that is the same for the same bytes of a request, as long as this holds."""
+        """Set there, for an answer that is the same for the same bytes of a request, as long as this holds."""
         self.part: Part | None = None
-        """Set by it too, where the body of that answer was sent from a file."""
+        """Set there too, where the body of that answer was sent from a file."""
         expects = message.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         if expects and message.version >= HttpVersion11 and not payload.is_eof():
             self._held_back = Body(payload, self._line.go_on)
@@ -90,6 +92,12 @@ class Request(web.BaseRequest):
         super().__init__(
             message, payload, cast("web.RequestHandler", line), writer, cast("asyncio.Task[None]", None), loop
         )
+
+    def tell(self) -> None:
+        """Does what its handler has left for when its answer is out, or cannot be."""
+        answered, self.answered = self.answered, None  # which may know this request: no work for the collector
+        if answered is not None:
+            answered()
 
     def lost(self, exc: BaseException | None) -> None:
         """Its client is gone: whoever reads the body, or will, is told."""

@@ -10,7 +10,7 @@ import os
 import pytest
 from aiohttp import web
 
-from pyproxy.wire import Connection
+from pyproxy.wire import Connection, Request
 from pyproxy.wire.feed import READ_AHEAD
 from pyproxy.wire.intake import PATIENCE
 from tests.fakes.raw_client import Unframed, connected
@@ -538,3 +538,38 @@ async def test_client__goes_away_while_it_sends_a_body__the_handler_ends() -> No
         client.close()
         await asyncio.wait_for(ended.wait(), 5)
         await until(lambda: listener.requests_in_flight == 0)
+
+
+async def test_handler__with_something_left_to_do__has_it_done_once_behind_its_answer() -> None:
+    sent: list[int] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, Request)
+        request.answered = lambda: sent.append(request.writer.output_size)
+        return web.Response(text="answer")
+
+    async with serving(handler) as listener, connected(listener.address) as client:
+        whole = await client.ask(get())
+        assert whole.body == b"answer"
+        assert [size > len(whole.body) for size in sent] == [True]
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs until its client leaves"])
+async def test_handler__that_fails__has_done_what_is_left_to_do_all_the_same(how: str) -> None:
+    done, entered = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, Request)
+        request.answered = done.set
+        entered.set()
+        if how == "raises":
+            raise RuntimeError("a bug")
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async with serving(handler) as listener, connected(listener.address) as client:
+        await client.send(get())
+        await asyncio.wait_for(entered.wait(), 5)
+        if how != "raises":
+            client.reset()
+        await asyncio.wait_for(done.wait(), 5)
