@@ -7,7 +7,6 @@ or when the first of its hidden files comes of age.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -22,7 +21,6 @@ from pyproxy.errors import NotCached, ProjectUnknown, RemoteFailed, Withheld
 from pyproxy.filters import Policy, Refused, Seen, Verdicts, seen
 from pyproxy.index.protocol import Details, FileRef, Index, Names, OfferedFile, Served
 from pyproxy.model import File, Filename, ProjectName, ProjectPage, projects_of
-from pyproxy.selection import Sieve
 from pyproxy.singleflight import Flights
 
 T = TypeVar("T")
@@ -92,7 +90,7 @@ class FilteredIndex:
         sieve = self._policy.sieve
         if sieve is None:
             return served
-        lists = {keeper: _sifted(names, sieve) for keeper, names in served.value.items()}
+        lists = {keeper: names.sifted(sieve) for keeper, names in served.value.items()}
         return Served(lists, served.result, served.fresh_for)
 
     async def page(self, project: ProjectName) -> Served[ProjectPage]:
@@ -236,8 +234,3 @@ class FilteredIndex:
         if size < OFF_LOOP:
             return call()
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-
-def _sifted(names: Names, sieve: Sieve) -> Names:
-    digest = hashlib.sha256(names.digest.encode() + b"\n" + msgspec.json.encode(sieve)).hexdigest()
-    return Names(names.path, digest, (*names.sieves, sieve))

@@ -18,6 +18,7 @@ from pyproxy.errors import FileUnknown, NotCached, ProjectUnknown, RemoteFailed
 from pyproxy.index.made_pages import MadePages
 from pyproxy.index.protocol import Details, FileRef, Index, LocalContent, Names, OfferedFile, Served
 from pyproxy.model import Filename, ProjectName, ProjectPage, projects_of, version_of
+from pyproxy.selection import Sieve
 
 log = logging.getLogger(__name__)
 
@@ -127,14 +128,17 @@ class MergedIndex:
 
 
 class PrivateIndex:
-    """Remotes without local content, some of whose names are never asked for."""
+    """Remotes, some of whose names are never asked for: nor does their list of projects show these."""
 
-    def __init__(self, remote: Index, private: Callable[[ProjectName], bool]) -> None:
+    def __init__(self, remote: Index, private: Callable[[ProjectName], bool], *, unlisted: Sieve) -> None:
         self._remote = remote
         self._private = private
+        self._unlisted = unlisted
 
     async def projects(self) -> Served[Mapping[str, Names]]:
-        return await self._remote.projects()
+        served = await self._remote.projects()
+        lists = {keeper: names.sifted(self._unlisted) for keeper, names in served.value.items()}
+        return Served(lists, served.result, served.fresh_for)
 
     async def page(self, project: ProjectName) -> Served[ProjectPage]:
         if self._private(project):

@@ -5,11 +5,14 @@ Every feature that changes an answer is an Index around an Index.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import unquote
+
+import msgspec
 
 from pyproxy.arrival import Arrival
 from pyproxy.metrics import Result
@@ -62,6 +65,10 @@ class Names:
     path: Path
     digest: str
     sieves: tuple[Sieve, ...] = ()
+
+    def sifted(self, sieve: Sieve) -> Names:
+        digest = hashlib.sha256(self.digest.encode() + b"\n" + msgspec.json.encode(sieve)).hexdigest()
+        return Names(self.path, digest, (*self.sieves, sieve))
 
 
 @dataclass(frozen=True, slots=True)

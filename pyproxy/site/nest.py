@@ -16,6 +16,7 @@ from pyproxy.index.ordered import OrderedIndex
 from pyproxy.index.protocol import Index
 from pyproxy.index.snapshot import SnapshotIndex
 from pyproxy.model import ProjectName
+from pyproxy.selection import Sieve
 from pyproxy.site.current import Machinery
 from pyproxy.site.distribution import Layers, RemoteLayer
 from pyproxy.site.moments import MOMENTS
@@ -99,8 +100,10 @@ def _merged(
     """Local content ahead of the remotes, where a distribution has both."""
     remotes = [(layer.name, layer.filtered or layer.index) for layer in layers]
     remote: Index = remotes[0][1] if len(remotes) == 1 else OrderedIndex(remotes)
+    if config.private:
+        remote = PrivateIndex(remote, private, unlisted=Sieve(None, config.private))
     if local is None:
-        return PrivateIndex(remote, private) if config.private else remote
+        return remote
     if not remotes:
         return local
     return MergedIndex(

@@ -430,6 +430,24 @@ async def test_base_path__its_slash_encoded__is_another_and_not_there(up: RawUps
             assert (await served.page(base=base)).status == 404
 
 
+@pytest.mark.parametrize("repository", [True, False], ids=["with a repository", "without one"])
+async def test_list__leaves_out_private_names_of_a_remote(up: RawUpstream, tmp_path: Path, *, repository: bool) -> None:
+    listed(up, "Acme.Kit", "acmeless", "other", "secret")
+    kept = {"private": '["acme-*", secret]'}
+    text = local(up, **kept) if repository else local(up, **kept, repository="null", allow_uploads="false")
+    async with serving(tmp_path, text) as served:
+        if repository:
+            assert (await upload(served, "acme_ours-1.0-py3-none-any.whl", a_wheel("acme_ours"))).status == 200
+        assert (
+            names(await served.ask(SHOWN, Accept=JSON)) == ["acme_ours", "acmeless", "other"]
+            if repository
+            else ["acmeless", "other"]
+        )
+        found = await served.ask("/pypi/main/?q=acme")
+        assert "project/acmeless/" in found.text
+        assert "project/acme-kit/" not in found.text
+
+
 async def test_list__leaves_out_what_filters_do_not_admit(up: RawUpstream, tmp_path: Path) -> None:
     listed(up, "alpha", "Beta", "beta-two", "gamma", "omega")
     filters = {"excludes": ["beta*", "gamma>=1"], "block": ["omega", "alpha==1.0"]}
