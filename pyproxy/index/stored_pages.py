@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -29,13 +28,19 @@ PAUSE_PER_FILE = 5e-6
 that down by half. What comes together is written together."""
 
 
-@dataclass(slots=True)
 class _Due:
-    """A page to be written. `done` is set once it is, or could not be. `outdated`: nobody wants it in the store."""
+    """A page to be written. `then` is called once it is, or could not be. `outdated`: nobody wants it in the store."""
 
-    held: Held
-    done: asyncio.Future[None]
-    outdated: bool = False
+    __slots__ = ("held", "outdated", "then")
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self.outdated = False
+        self.then: list[Callable[[], None]] = []
+
+    def done(self) -> None:
+        for call in self.then:
+            asyncio.get_running_loop().call_soon(call)  # one that fails does not keep the others from theirs
 
 
 class StoredPages:
@@ -62,8 +67,12 @@ class StoredPages:
         """What the next batch will be; what comes for a project once more takes the place of what was there."""
         self._under_way: dict[ProjectName, _Due] = {}
         """The batch that is being written."""
+        self._pause: asyncio.TimerHandle | None = None
+        """Until the next batch is written. A timer, as a task would take a turn of the loop before the answer."""
+        self._since = 0.0
+        """When the first page of that batch came, by the loop's clock."""
         self._writing: asyncio.Task[None] | None = None
-        """Writes batch after batch until nothing is due."""
+        """Writes a batch."""
         self._dropping: set[asyncio.Task[None]] = set()
 
     async def load(self, project: ProjectName) -> Held | None:
@@ -97,14 +106,14 @@ class StoredPages:
         if (due := self._due.get(project)) is not None:
             due.held = held
             return
-        self._due[project] = _Due(held, asyncio.get_running_loop().create_future())
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(), name=f"pages of {self._name}")
+        self._due[project] = _Due(held)
+        if self._writing is None and self._pause is None:
+            self._begin_pause()
 
     async def forget(self, project: ProjectName) -> None:
         """Drops the page, after all that is being written of it. Waited for, so that nobody finds it there later."""
         if (due := self._due.pop(project, None)) is not None:
-            due.done.set_result(None)
+            due.done()
         if (due := self._under_way.get(project)) is not None:
             due.outdated = True
         await self._drop(project)
@@ -115,26 +124,44 @@ class StoredPages:
         if due is None:
             call()
         else:
-            due.done.add_done_callback(lambda _: call())
+            due.then.append(call)
 
     async def settled(self) -> None:
         """Returns once all is written."""
-        while waiting := {*self._dropping, *([self._writing] if self._writing is not None else [])}:
+        while True:
+            if self._pause is not None:
+                self._pause.cancel()
+                self._begin()
+            waiting = {*self._dropping, *([self._writing] if self._writing is not None else [])}
+            if not waiting:
+                return
             await asyncio.wait(waiting)
 
     # ------------------------------------------------------------------ writing
 
-    async def _write_all(self) -> None:
-        try:
-            while self._due:
-                await self._write_next()
-        finally:
-            self._writing = None
+    def _begin_pause(self) -> None:
+        if self._changes.shared:  # fellows wait for what is written here
+            self._begin()
+            return
+        loop = asyncio.get_running_loop()
+        self._since = loop.time()
+        self._pause = loop.call_at(self._since + PAUSE, self._pause_on)
 
-    async def _write_next(self) -> None:
-        if not self._changes.shared:  # else fellows wait for what is written here
-            files = sum(len(due.held.raw.files) for due in self._due.values())
-            await asyncio.sleep(PAUSE + files * PAUSE_PER_FILE)
+    def _pause_on(self) -> None:
+        """Writes, unless so many pages have come that the pause is longer."""
+        loop = asyncio.get_running_loop()
+        files = sum(len(due.held.raw.files) for due in self._due.values())
+        ends = self._since + PAUSE + files * PAUSE_PER_FILE
+        if ends > loop.time():
+            self._pause = loop.call_at(ends, self._begin)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._pause = None
+        self._writing = asyncio.create_task(self._write_due(), name=f"pages of {self._name}")
+
+    async def _write_due(self) -> None:
         batch, self._due = self._due, {}
         self._under_way = batch
         try:
@@ -143,9 +170,11 @@ class StoredPages:
             # The next batch is written all the same.
             log.exception("unexpected trouble with the pages of remote %s", self._name)
         finally:
-            self._under_way = {}
+            self._under_way, self._writing = {}, None
             for due in batch.values():
-                due.done.set_result(None)
+                due.done()
+        if self._due:
+            self._begin_pause()
 
     async def _write(self, batch: Mapping[ProjectName, _Due]) -> None:
         """All of them in one transaction; each by itself where that cannot be."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
 from typing import NamedTuple
 
 import aiohttp
@@ -20,6 +19,8 @@ CHUNK = 1024 * 1024
 """The most bytes that are handed on at once: each hand-over of a file takes a hop to a thread and back."""
 
 LONGEST_VALIDATOR = 1024
+
+_GIVEN = frozenset({200, 206})
 
 # How long a broken chunk may go unnoticed: aiohttp ends the connection then, and forgets to tell the body.
 _LOOK = 1.0
@@ -175,7 +176,7 @@ class Answer:
         self._channel.give_back()
         self._release()
         # A status that is a refusal says more than the error it was turned into.
-        self._tell((self.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} and outcome(error)) or str(self.status))
+        self._tell((self.status in _GIVEN and outcome(error)) or str(self.status))
 
     def drop(self) -> None:
         """Lets go of the connection and keeps the place: another hop follows."""
@@ -213,6 +214,8 @@ def _length(text: str) -> int | None:
 def outcome(error: BaseException | None) -> str | None:
     """What the metrics call a request that ended so; None where its status tells."""
     match error:
+        case None:
+            return None
         case Trouble():
             return "timeout" if error.timeout else "error"
         case asyncio.CancelledError() | GeneratorExit():

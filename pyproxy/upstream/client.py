@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -48,6 +49,9 @@ _NOTHING = Validators()
 _STEADY = Pace()
 _OK = frozenset({200, 206})
 _GONE = frozenset({404, 410})
+# Numbers: to take them from their Enum calls a function, for each answer.
+_FOUND = int(HTTPStatus.OK)
+_NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)
 # What remotes answer that serve a file and refuse to tell of it: HEAD not known, or not covered by a signed URL.
 _HEAD_REFUSED = frozenset({400, 403, 405, 501})
 
@@ -97,8 +101,8 @@ class Upstream:
                 raise wrong("its page ends early", again=True)
             return PageFound(body, answer.content_type, answer.url, answer.validators)
 
-        question = Question("page", f"{self.settings.url}{project}/", deadline, {"Accept": ACCEPT_PAGE})
-        return await self._conditional(question, judge, validators, missing=self.settings.missing_status)
+        ask = partial(_question, "page", f"{self.settings.url}{project}/", deadline, ACCEPT_PAGE)
+        return await self._conditional(ask, judge, validators, missing=self.settings.missing_status)
 
     async def small(
         self,
@@ -116,8 +120,8 @@ class Upstream:
             body = await bodies.read(answer, limit=limit, silence=self.settings.read_timeout, deadline=deadline)
             return SmallFound(body, answer.content_type, answer.validators)
 
-        question = Question(kind, url, deadline, {"Accept": accept})
-        return await self._conditional(question, judge, validators, missing=_GONE | self.settings.missing_status)
+        ask = partial(_question, kind, url, deadline, accept)
+        return await self._conditional(ask, judge, validators, missing=_GONE | self.settings.missing_status)
 
     async def list_to(self, path: Path, validators: Validators, *, deadline: float) -> ListFound | Unchanged | Missing:
         """The list of projects, decoded into a file made at `path`; without ListFound there is no file.
@@ -129,8 +133,8 @@ class Upstream:
             await bodies.write(answer, path, limit=LIST_LIMIT, silence=self.settings.read_timeout, deadline=deadline)
             return ListFound(answer.content_type, answer.url, answer.validators)
 
-        question = Question("list", self.settings.url, deadline, {"Accept": ACCEPT_PAGE})
-        return await self._conditional(question, judge, validators, missing=_GONE | self.settings.missing_status)
+        ask = partial(_question, "list", self.settings.url, deadline, ACCEPT_PAGE)
+        return await self._conditional(ask, judge, validators, missing=_GONE | self.settings.missing_status)
 
     @asynccontextmanager
     async def stream(
@@ -206,26 +210,29 @@ class Upstream:
         return FileHead(span.total, answer.validators, ranges.accepted(answer.status, answer.headers))
 
     async def _conditional(
-        self, question: Question, judge: Judge[T], validators: Validators, *, missing: frozenset[int]
+        self,
+        ask: Callable[[Validators], Question],
+        judge: Judge[T],
+        validators: Validators,
+        *,
+        missing: frozenset[int],
     ) -> T | Unchanged | Missing:
         """GET on condition of the validators, and once more without any where the 304 cannot be meant so."""
+        known = validators
 
-        async def asked_with(known: Validators) -> T | Unchanged | Missing | None:
-            async def judge_status(answer: Answer) -> T | Unchanged | Missing | None:
-                if answer.status == HTTPStatus.OK:
-                    return await judge(answer)
-                if answer.status == HTTPStatus.NOT_MODIFIED:
-                    return _unchanged(known, answer.validators)
-                if answer.status in missing:
-                    return Missing(answer.status)
-                raise _refusal(answer)
+        async def judge_status(answer: Answer) -> T | Unchanged | Missing | None:
+            if answer.status == _FOUND:
+                return await judge(answer)
+            if answer.status == _NOT_MODIFIED:
+                return _unchanged(known, answer.validators)
+            if answer.status in missing:
+                return Missing(answer.status)
+            raise _refusal(answer)
 
-            headers = {**question.headers, "Accept-Encoding": "gzip", **_conditions(known)}
-            return await self._asking.ask(question._replace(headers=headers), judge_status)
-
-        found = await asked_with(validators)
+        found = await self._asking.ask(ask(known), judge_status)
         if found is None:
-            found = await asked_with(_NOTHING)
+            known = _NOTHING
+            found = await self._asking.ask(ask(known), judge_status)
         if found is None:
             raise RemoteFailed(self.name, "answered 304 Not Modified where nothing was to compare with")
         return found
@@ -246,13 +253,13 @@ def _refusal(answer: Answer) -> Trouble:
     return retry.refusal(answer.status, answer.headers, now=datetime.now(UTC))
 
 
-def _conditions(known: Validators) -> Mapping[str, str]:
-    conditions = {}
+def _question(kind: Kind, url: str, deadline: float, accept: str, known: Validators) -> Question:
+    fields = {"Accept": accept, "Accept-Encoding": "gzip"}
     if known.etag is not None:
-        conditions["If-None-Match"] = known.etag
+        fields["If-None-Match"] = known.etag
     if known.last_modified is not None:
-        conditions["If-Modified-Since"] = known.last_modified
-    return conditions
+        fields["If-Modified-Since"] = known.last_modified
+    return Question(kind, url, deadline, fields)
 
 
 def _unchanged(known: Validators, told: Validators) -> Unchanged | None:

@@ -34,6 +34,10 @@ _BUFFER = 512 * 1024
 _MOST_HEADERS = 128
 _LONGEST_HEADER = 8190
 
+# Numbers: to take them from their Enum calls a function, for each answer.
+_OK: Final = int(HTTPStatus.OK)
+_SWITCHING_PROTOCOLS: Final = int(HTTPStatus.SWITCHING_PROTOCOLS)
+
 _NO_LIMITS = aiohttp.ClientTimeout()  # every wait here has a limit of its own
 
 Heard: TypeAlias = tuple[RawResponseMessage, aiohttp.StreamReader]
@@ -80,7 +84,7 @@ class Channel:
                 protocol.transport.write(self.route.heads.head(method, path, fields))
             while True:
                 message, content = await protocol.read()
-                if message.code >= HTTPStatus.OK or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
+                if message.code >= _OK or message.code == _SWITCHING_PROTOCOLS:
                     return message, content
         except BaseException:
             self.close()

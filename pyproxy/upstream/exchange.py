@@ -57,7 +57,7 @@ class Exchange:
 
     async def send(self, question: Question, to: Target) -> Answer:
         """The answer, redirects followed. Raises Trouble; what it answers is for the caller to judge."""
-        release = await self._place(question)
+        release = self._slots.free(question.kind) or await self._place(question)
         try:
             return await self._follow(question, to, release)
         except BaseException:
@@ -97,8 +97,10 @@ class Exchange:
         kept = self._kept(here)
         while True:
             began = loop.time()
-            channel = kept or await self._connect(here, question, began)
-            until = min(loop.time() + self._settings.read_timeout, question.deadline)
+            channel, asked = kept, began
+            if channel is None:
+                channel, asked = await self._connect(here, question, began), loop.time()
+            until = min(asked + self._settings.read_timeout, question.deadline)
             try:
                 heard = await channel.ask(question.method, here.path, question.headers, until=until)
             except BROKEN as exc:

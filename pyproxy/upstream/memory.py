@@ -51,6 +51,8 @@ class FailureMemory:
 
         After a window has passed, the first to ask is the probe: until its outcome is told, others are refused.
         """
+        if not self._failures:
+            return None
         now = self._clock()
         held = [failure for key in keys if (failure := self._failures.get(key)) is not None and failure.until]
         for failure in held:

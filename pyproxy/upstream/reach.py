@@ -46,8 +46,8 @@ class Reach(AbstractResolver):
 
     def admits(self, origin: Origin) -> bool | None:
         """Whether the host, if spelt out as an address, is one that this remote may lead to. None: not known yet."""
-        address = literal(origin.host)
-        inside = is_this_machine(origin.host) if address is None else not is_public(address)
+        # Asked of every request, so both by the text: an address would be hashed by a function of its own.
+        inside = is_this_machine(origin.host) if literal(origin.host) is None else not is_public(origin.host)
         return self._private if inside else True
 
     async def check(self, origin: Origin) -> None:

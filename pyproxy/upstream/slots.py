@@ -26,16 +26,26 @@ class Slots:
         self._others = _Share(share)
         self._coming = count()
 
-    async def take(self, kind: Kind, *, until: float) -> Callable[[], None]:
-        """Waits for a place, and gives what gives it back; calling that twice is once.
+    def free(self, kind: Kind) -> Callable[[], None] | None:
+        """A place, where one is free now: what gives it back. Calling that twice is once."""
+        share = self._share(kind)
+        if not (self._free and share.left):
+            return None
+        self._hand_out(share)
+        return self._handed_out(share)
 
-        Raises TimeoutError where none is free by `until` (the loop's time).
-        """
-        share = self._files if kind == "file" else self._others
-        if self._free and share.left:
-            self._hand_out(share)
-        else:
-            await self._wait(share, until)
+    async def take(self, kind: Kind, *, until: float) -> Callable[[], None]:
+        """The same, waited for. Raises TimeoutError where none is free by `until` (the loop's time)."""
+        if (given := self.free(kind)) is not None:
+            return given
+        share = self._share(kind)
+        await self._wait(share, until)
+        return self._handed_out(share)
+
+    def _share(self, kind: Kind) -> _Share:
+        return self._files if kind == "file" else self._others
+
+    def _handed_out(self, share: _Share) -> Callable[[], None]:
         held = [share]
 
         def give_back() -> None:
@@ -65,7 +75,7 @@ class Slots:
     def _take_back(self, share: _Share) -> None:
         self._free += 1
         share.left += 1
-        while self._free and (first := self._first()) is not None:
+        while (self._files.waiting or self._others.waiting) and self._free and (first := self._first()) is not None:
             self._hand_out(first)
             first.waiting.popleft()[1].set_result(None)
 
