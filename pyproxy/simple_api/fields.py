@@ -34,6 +34,7 @@ _DIGITS = {
 _BEST_FIRST = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")
 _ALGORITHM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{2,256}\Z", re.ASCII)
+_API_VERSION = re.compile(r"([0-9]{1,9})(?:\.[0-9]{1,9})*\Z", re.ASCII)
 _HEXADECIMAL = b"0123456789abcdef"
 
 # The algorithms of a URL's fragment (PEP 503: "one of the algorithms supported by Python's hashlib").
@@ -200,6 +201,6 @@ def checked_version(raw: str | None) -> None:
     """
     if raw is None:
         return
-    match = re.match(r"([0-9]{1,9})(?:\.[0-9]{1,9})*\Z", raw.strip(), re.ASCII)
+    match = _API_VERSION.match(raw.strip())
     if match is None or int(match[1]) != 1:
         raise BadField(f"it is of repository version {printable(raw, 20)}, and only 1.x is understood")

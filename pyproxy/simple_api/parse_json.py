@@ -43,8 +43,31 @@ class About(msgspec.Struct, rename="kebab"):
     alternate_locations: msgspec.Raw = NOTHING
 
 
-class _UsualPage(About, rename="kebab", kw_only=True):
+class _UsualMeta(msgspec.Struct, rename="kebab"):
+    """`meta` of a `_UsualPage`. Where only some servers put things, there is nothing."""
+
+    api_version: str
+    tracks: list[str] | str | None = None
+    versions: None = None
+    project_status: None = None
+    project_status_reason: None = None
+    alternate_locations: None = None
+
+
+class _UsualPage(msgspec.Struct, rename="kebab", kw_only=True):
+    """A page as nearly every index sends it: each thing where it should be, and of the type that it should be.
+
+    Read in one go: what stands beside the files, field by field, took as long as twelve files.
+    """
+
+    meta: _UsualMeta
     files: list[UsualFile]
+    name: str | None = None
+    versions: list[str] | None = None
+    project_status: msgspec.Raw = NOTHING
+    project_status_reason: None = None
+    tracks: None = None
+    alternate_locations: list[str] | str | None = None
 
 
 class _Page(About, rename="kebab", kw_only=True):
@@ -81,7 +104,7 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
     if len(body) > _MAX_COMMAS and body.count(b",") > _MAX_COMMAS:
         raise PageUnreadable("it holds more than any page may")
     page, files = _read(body)
-    name = as_type(_text, page.name)
+    name = page.name if isinstance(page, _UsualPage) else as_type(_text, page.name)
     if name and normalised(name) != project:
         raise PageUnreadable(f"it is the page of another project, {printable(name)}")
     together = put_together(page.files, shelf) if isinstance(page, _UsualPage) else None
@@ -92,18 +115,28 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
                 _put_loose(file, shelf)
             else:
                 _put(file, shelf, usual)
-    return _with_meta(page, project, shelf.files if together is None else together)
+    found = shelf.files if together is None else together
+    return _with_usual(page, project, found) if isinstance(page, _UsualPage) else _with_meta(page, project, found)
 
 
-def _read(body: bytes) -> tuple[About, Sequence[UsualFile] | Sequence[ListedFile] | Sequence[msgspec.Raw]]:
+def _read(
+    body: bytes,
+) -> tuple[About | _UsualPage, Sequence[UsualFile] | Sequence[ListedFile] | Sequence[msgspec.Raw]]:
     """The page and its files: as they should be, or raw where some are not or where they are many."""
-    for decoder in (_usual_page, _page) if len(body) <= _AT_ONCE else ():
+    if len(body) <= _AT_ONCE:
+        # What is not as it should be is read again, in the end file by file: one wrong file must not cost the others.
         try:
-            page: _UsualPage | _Page = decoder.decode(body)
+            usual = _usual_page.decode(body)
+            _check_version(usual.meta.api_version)
+            return usual, usual.files
+        except (ValueError, RecursionError):
+            pass
+        try:
+            page = _page.decode(body)
             check_meta(page)
             return page, page.files
         except (ValueError, RecursionError):
-            continue  # read again, in the end file by file: one wrong file must not cost the others
+            pass
     try:
         loose = _loose_page.decode(body)
         check_meta(loose)
@@ -122,8 +155,12 @@ def _read(body: bytes) -> tuple[About, Sequence[UsualFile] | Sequence[ListedFile
 def check_meta(page: About) -> None:
     """Raises PageUnreadable for a page of a repository version other than 1 (PEP 629)."""
     version = as_type(_anything, _members(page.meta).get("api-version", NOTHING))
+    _check_version(None if version is None else str(version))
+
+
+def _check_version(version: str | None) -> None:
     try:
-        fields.checked_version(None if version is None else str(version))
+        fields.checked_version(version)
     except fields.BadField as exc:
         raise PageUnreadable(str(exc)) from exc
 
@@ -245,8 +282,27 @@ def _mended(raw: msgspec.Raw, shelf: Shelf) -> ListedFile | None:
     )
 
 
+def _with_usual(page: _UsualPage, project: ProjectName, files: tuple[File, ...]) -> ProjectPage:
+    """What stands beside the files."""
+    status, reason = _status(page.project_status) if page.project_status is not NOTHING else (None, None)
+    status = fields.marker(status) if status else None
+    return ProjectPage(
+        project,
+        files,
+        versions=fields.versions(page.versions) if page.versions else None,
+        status=status,
+        status_reason=fields.text(reason) or None if status and reason else None,
+        tracks=fields.urls(_listed(page.meta.tracks)),
+        alternate_locations=fields.urls(_listed(page.alternate_locations)),
+    )
+
+
+def _listed(urls: list[str] | str | None) -> list[str]:
+    return [urls] if isinstance(urls, str) else urls or []
+
+
 def _with_meta(page: About, project: ProjectName, files: tuple[File, ...]) -> ProjectPage:
-    """What stands beside the files; each key also where other servers put it."""
+    """The same, field by field; each key also where other servers put it."""
     meta = _members(page.meta)
     status, reason = _status(page.project_status)
     if status is None:

@@ -53,6 +53,35 @@ def test_status__wherever_servers_put_it__is_read(keys: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize(
+    "top",
+    [
+        {},
+        {"versions": ["1.0", "2.0", "1.0", ""]},
+        {"versions": []},
+        {"project_status": {"status": "Archived", "reason": "why"}},
+        {"project_status": {"status": "archived", "reason": 7}},
+        {"project_status": {"reason": "why"}},
+        {"project_status": "archived"},
+        {"project_status": 7},
+        {"alternate_locations": ["https://other.example/p/", "javascript:x"]},
+        {"alternate_locations": "https://other.example/p/"},
+        {"alternate_locations": ""},
+        {"meta": {"api-version": "1.4", "_last-serial": 7, "tracks": ["https://index.example/p/"]}},
+        {"meta": {"api-version": "1.4", "tracks": "https://index.example/p/"}},
+        {"name": "Proj"},
+        {"name": None},
+    ],
+)
+def test_page__read_in_one_go__is_what_it_is_field_by_field(
+    top: dict[str, object],
+) -> None:
+    usual = entry(core_metadata=True)
+    at_once = parse_json(usual, **top)
+
+    assert at_once == parse_json(usual, project_status_reason="", **top)  # a field that it does not know
+
+
+@pytest.mark.parametrize(
     "wrong", [None, 7, [], {}, {"status": None}, {"status": 7, "reason": "x"}, "", {"reason": "x"}]
 )
 def test_status__that_says_none__is_none(wrong: object) -> None:

@@ -277,10 +277,10 @@ async def test_accept__a_connection_that_is_already_gone__is_passed_over_in_sile
 ) -> None:
     taken, failures = entrance_module._taken, [OSError(number, "gone")] * 3
 
-    def flaky(listening: socket.socket) -> tuple[socket.socket, Any]:  # Any: as `_taken` has it
+    def flaky(listening: socket.socket, kind: tuple[int, int, int]) -> tuple[socket.socket, Any]:  # Any: as `_taken`
         if failures:
             raise failures.pop()
-        return taken(listening)
+        return taken(listening, kind)
 
     monkeypatch.setattr(entrance_module, "_taken", flaky)
     async with serving(path_only) as listener, connected(listener.address) as client:
@@ -288,10 +288,51 @@ async def test_accept__a_connection_that_is_already_gone__is_passed_over_in_sile
     assert (failures, [record for record in caplog.records if record.levelno >= logging.WARNING]) == ([], [])
 
 
+async def test_connections__one_now_and_then__are_taken_without_a_look_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken, looks = entrance_module._taken, 0
+
+    def counted(listening: socket.socket, kind: tuple[int, int, int]) -> tuple[socket.socket, Any]:  # Any: as `_taken`
+        nonlocal looks
+        looks += 1
+        return taken(listening, kind)
+
+    monkeypatch.setattr(entrance_module, "_taken", counted)
+    monkeypatch.setattr(entrance_module, "_RUSH", 0.0)
+    async with serving(path_only) as listener:
+        for number in range(1, 4):
+            async with connected(listener.address) as client:
+                assert (await client.ask(get())).status == 200
+                assert looks == number
+
+
+async def test_connections__in_a_rush__are_taken_more_and_more_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance_module, "_RUSH", 60.0)
+    turns: list[int] = []
+    async with serving(path_only) as listener:
+        take, entrance = entrance_module.Entrance._take_some, listener._entrance
+
+        def counted(self: entrance_module.Entrance) -> None:
+            before = listener.open_connections
+            take(self)
+            asyncio.get_running_loop().call_soon(lambda: turns.append(listener.open_connections - before))
+
+        monkeypatch.setattr(entrance_module.Entrance, "_take_some", counted)
+        assert entrance is not None
+        address = listener.address
+        assert isinstance(address, tuple)
+        clients = [socket.create_connection(address) for _ in range(40)]  # before the loop looks
+        await until(lambda: listener.open_connections == 40)
+        for client in clients:
+            client.close()
+    assert len(turns) <= 8
+
+
 async def test_accept__fails_all_the_time__is_tried_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     tries = 0
 
-    def failing(_: socket.socket) -> Any:  # Any: nothing is given
+    def failing(*_: object) -> Any:  # Any: nothing is given
         nonlocal tries
         tries += 1
         raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
