@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyproxy.arrival import HOLD_BACK, Arrival, Landed, Open, Promise
-from pyproxy.arrival.download import FIRST, STEP
+from pyproxy.arrival.download import FIRST, INLINE, STEP
 from pyproxy.arrivals import Arrivals
 from pyproxy.errors import ContentWrong, RemoteFailed, StoreTrouble
 from pyproxy.storage.blobs import Temp
@@ -219,6 +219,36 @@ async def test_run__disk_full_halfway__client_still_gets_everything(tmp_path: Pa
     assert await client(arrival) == BODY
     await arrivals.close(grace=5)
     assert (shelf.kept, list(shelf.tmp.iterdir()), shelf.reserved) == ({}, [], 0)
+
+
+@pytest.mark.parametrize("full_at", [None, 200_000, 300_000])
+async def test_run__what_has_come_meanwhile__is_hashed_and_kept_too(
+    full_at: int | None, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """In one stay of a thread, whose last piece the disk may refuse."""
+    shelf = Shelf(tmp_path, full_at=full_at)
+    remote = ScriptedFile(BODY, [Part(step=INLINE)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": DIGEST}, len(BODY)))
+    task = asyncio.create_task(arrival.run())
+
+    assert await client(arrival) == BODY
+    await task
+    assert shelf.kept == ({DIGEST: BODY} if full_at is None else {})
+
+
+async def test_run__room_is_short__reads_no_more_than_there_is_room_for(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    shelf = Shelf(tmp_path)
+    body = BODY * 40  # more than a step of room, and its length is not told
+    remote = ScriptedFile(body, [Part(step=INLINE, length_told=False)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": hashlib.sha256(body).hexdigest()}))
+    shelf.limit = STEP
+    task = asyncio.create_task(arrival.run())
+
+    assert await client(arrival) == body
+    await task
+    assert shelf.most <= STEP
 
 
 async def test_run__disk_full_and_large__takes_no_more_memory_than_the_window(

@@ -15,6 +15,7 @@ from typing import Final
 
 from pyproxy.arrival.promise import Landed, Open, Promise, Store
 from pyproxy.arrival.tail import Tail
+from pyproxy.arrival.written import Data, Written, hash_and_write, no_more
 from pyproxy.digests import Hasher, hasher, same
 from pyproxy.errors import ContentWrong, NotThere, RemoteFailed, StoreTrouble
 from pyproxy.model import Sha256
@@ -210,7 +211,7 @@ class Arrival(Tail):
 
     async def _take(self, spool: Spool, stream: FileStream, *, skip: int) -> None:
         """Reads one body to its end. `skip`: bytes at its beginning that are here already."""
-        async for chunk in stream.chunks():
+        async for chunk in stream.lent():
             data = chunk
             if skip:
                 data, skip = chunk[skip:], max(0, skip - len(chunk))
@@ -219,33 +220,27 @@ class Arrival(Tail):
             if self.total is not None and self.arrived + len(data) > self.total:
                 raise ContentWrong(self.remote, f"{self.name} is longer than the {self.total} bytes it should be")
             if not self.arrived and len(data) > FIRST and not (spool.small and self._fits(len(data))):
-                await self._append(spool, data[:FIRST])
+                await self._append(spool, stream, data[:FIRST])
                 await asyncio.sleep(0)  # the readers send it on
                 data = data[FIRST:]
-            await self._append(spool, data)
+            await self._append(spool, stream, data)
         if self.total is not None and self.arrived < self.total:
             raise RemoteFailed(self.remote, f"body of {self.name} cut at {self.arrived} of {self.total} bytes")
 
-    async def _append(self, spool: Spool, data: bytes) -> None:
+    async def _append(self, spool: Spool, stream: FileStream, data: Data) -> None:
         if spool.small and not self._fits(self.arrived + len(data)):
             await self._spill(spool)
         if spool.whole_on_disk and await self._has_room(self.arrived + len(data)):
-            try:
-                if len(data) < INLINE:
-                    self._hash(data)
-                    spool.write(data)
-                else:
-                    loop = asyncio.get_running_loop()
-                    await loop.run_in_executor(self._executor, self._hash_and_write, spool, data)
-            except StoreTrouble as exc:
-                log.warning("%s is passed through, not kept: %s", self.name, exc)
-                spool.hold(data)
-            else:
-                spool.written(len(data))
+            written = await self._write(spool, stream, data)
+            spool.written(written.nbytes)
+            if written.why is None:
                 self._sync_behind(spool)
+            else:
+                log.warning("%s is passed through, not kept: %s", self.name, written.why)
+                spool.hold(bytes(written.refused))
         else:
             self._hash(data)
-            spool.hold(data)
+            spool.hold(bytes(data))
         self._pulse()
         while spool.crowded:
             if not self._readers:
@@ -259,6 +254,20 @@ class Arrival(Tail):
             self._nudge.clear()
             await self._nudge.wait()
 
+    async def _write(self, spool: Spool, stream: FileStream, data: Data) -> Written:
+        if len(data) < INLINE:
+            return hash_and_write(self._hash, spool, data, no_more)
+        room = self._room_bytes - self.arrived - len(data)  # for what comes beside these
+
+        def more(limit: int) -> Data:
+            nonlocal room
+            piece = stream.more(min(limit, room))
+            room -= len(piece)
+            return piece
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, hash_and_write, self._hash, spool, data, more)
+
     def _sync_behind(self, spool: Spool) -> None:
         """Has the disk take what is there, in a thread and one at a time."""
         if not self._keep or self._temp is None or spool.on_disk - self._synced < SYNC:
@@ -267,14 +276,10 @@ class Arrival(Tail):
             self._synced = spool.on_disk
             self._syncing = asyncio.get_running_loop().run_in_executor(self._executor, self._temp.sync_so_far)
 
-    def _hash(self, data: bytes) -> None:
+    def _hash(self, data: Data) -> None:
         self._sha256.update(data)
         if self._other is not None:
             self._other.update(data)
-
-    def _hash_and_write(self, spool: Spool, data: bytes) -> None:
-        self._hash(data)
-        spool.write(data)
 
     async def _has_room(self, nbytes: int) -> bool:
         """Whether `nbytes` in all may be on disk, kept later or not; where they may not, memory takes the rest."""

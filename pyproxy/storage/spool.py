@@ -57,7 +57,7 @@ class Spool:
         """The lowest offset above `on_disk` that can still be read."""
         return self._window[0][0] if self._window else self.size
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Appends to the file. Blocking. Raises StoreTrouble, after which `hold` takes the same data."""
         if not self.whole_on_disk or self.temp is None:
             raise StoreTrouble("the disk has refused this file before")

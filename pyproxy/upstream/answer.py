@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from pyproxy.upstream.connections import BROKEN, Channel, Heard
+from pyproxy.upstream.straight import WORTH, Straight
 from pyproxy.upstream.trouble import Trouble, cut, in_body, wrong
 from pyproxy.upstream.urls import Target
 from pyproxy.upstream.values import Pace, Validators
@@ -55,6 +56,7 @@ class Answer:
         release: Callable[[], None],
     ) -> None:
         message, self._content = heard
+        self._source: aiohttp.StreamReader | Straight = self._content
         self.status = message.code
         self.headers = message.headers
         self.length = _length(self.headers.get("Content-Length", ""))
@@ -96,7 +98,7 @@ class Answer:
         self._check_end(self.length)
         return body
 
-    async def chunks(
+    def chunks(
         self, *, silence: float, deadline: float | None = None, expected: int | None = None, pace: Pace | None = None
     ) -> AsyncIterator[bytes]:
         """The body as it comes, still encoded. Raises Trouble where it breaks, ends early, stalls or trickles.
@@ -104,10 +106,37 @@ class Answer:
         `silence`: seconds without a byte. `deadline`: the loop's time by which all of it is here. `expected`: its
         length, where more is known than Content-Length tells.
         """
+        # Only what was read straight is anything else.
+        return cast("AsyncIterator[bytes]", self._pieces(silence, deadline, expected, pace))
+
+    def lent(
+        self, *, silence: float, expected: int | None = None, pace: Pace | None = None
+    ) -> AsyncIterator[bytes | memoryview]:
+        """As `chunks`; but a piece holds only until the next is asked for, as it may lie in a buffer used again."""
+        if self.length is not None and self._is_worth(self.length):
+            self._source = Straight(self._channel, self._content, self.length)
+        return self._pieces(silence, None, expected, pace)
+
+    def more(self, limit: int) -> memoryview:
+        """In the thread that has used a lent piece: at most `limit` bytes more that have come, lent in its place."""
+        piece = self._source.more(limit) if isinstance(self._source, Straight) else memoryview(b"")
+        self.got += len(piece)
+        return piece
+
+    def _is_worth(self, length: int) -> bool:
+        """Whether so much is still to come that it is read past aiohttp; not where more than a length frames it."""
+        content = self._content
+        if "Transfer-Encoding" in self.headers or content.is_eof() or content.exception() is not None:
+            return False
+        return length - content.total_bytes >= WORTH
+
+    async def _pieces(
+        self, silence: float, deadline: float | None, expected: int | None, pace: Pace | None
+    ) -> AsyncIterator[bytes | memoryview]:
         self._check_coding()
         expected = self.length if expected is None else expected
         loop = asyncio.get_running_loop()
-        waited, window_got = 0.0, 0
+        waited, window_began = 0.0, self.got
         while True:
             asked = loop.time()
             chunk = await self._next(asked + silence, deadline, expected)
@@ -115,23 +144,23 @@ class Answer:
                 break
             self.got += len(chunk)
             waited += loop.time() - asked
-            window_got += len(chunk)
             if pace is not None and waited >= pace.window:
+                window_got = self.got - window_began
                 if window_got < pace.rate * waited:
                     slow = f"too slow: {window_got / waited:.0f} bytes a second"
                     raise Trouble(f"{cut(self.got, expected).why}, {slow}", timeout=True)
-                waited, window_got = 0.0, 0
+                waited, window_began = 0.0, self.got
             yield chunk
         self._check_end(expected)
 
-    async def _next(self, silent: float, deadline: float | None, expected: int | None) -> bytes:
+    async def _next(self, silent: float, deadline: float | None, expected: int | None) -> bytes | memoryview:
         """The next bytes, none at the end. `silent`: when the remote has been silent for too long."""
         try:
             if (here := self._here()) is not None:
                 return here
             self._look(_Wait(asyncio.get_running_loop().time(), silent, deadline, expected))
             try:
-                return await self._content.read(CHUNK)
+                return await self._source.read(CHUNK)
             finally:
                 if self._looking is not None:
                     self._looking.cancel()
@@ -143,7 +172,7 @@ class Answer:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if (trouble := self._hopeless(wait, now)) is not None:
-            self._content.set_exception(trouble)
+            self._source.set_exception(trouble)
         else:
             self._looking = loop.call_at(min(wait.until, now + _LOOK), self._look, wait)
 
@@ -159,20 +188,20 @@ class Answer:
             told = "not complete in time" if wait.until == wait.deadline else f"nothing for {now - wait.began:.1f} s"
         return Trouble(f"{cut(self.got, wait.expected).why}, {told}", again=True, timeout=late)
 
-    def _here(self) -> bytes | None:
+    def _here(self) -> bytes | memoryview | None:
         """The next bytes, none at the end; None where they must be waited for, which takes a timer."""
-        if here := self._content.read_nowait(CHUNK):
+        if here := self._source.read_nowait(CHUNK):
             return here
-        return b"" if self._content.at_eof() else None
+        return b"" if self._source.at_eof() else None
 
     def close(self, error: BaseException | None = None) -> None:
         """Gives back connection and place. `error` is what came of the answer, for the observer."""
         if self._closed:
             return
         self._closed = True
-        if not self._content.is_eof():
+        if not self._source.is_eof():
             # Whoever still waits for the rest is told: the connection, closed from here, would not say it.
-            self._content.set_exception(aiohttp.ClientConnectionError("given up"))
+            self._source.set_exception(aiohttp.ClientConnectionError("given up"))
         self._channel.give_back()
         self._release()
         # A status that is a refusal says more than the error it was turned into.

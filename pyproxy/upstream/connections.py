@@ -79,7 +79,7 @@ class Channel:
         # Wakes the reader by itself: a third of what asyncio.timeout takes, which cancels the task.
         limit = loop.call_at(until, give_up)
         try:
-            self._expect(bodiless=method == "HEAD")
+            self.expect(bodiless=method == "HEAD")
             if protocol.transport is not None:  # else reading tells how it was lost
                 protocol.transport.write(self.route.heads.head(method, path, fields))
             while True:
@@ -92,7 +92,7 @@ class Channel:
         finally:
             limit.cancel()
 
-    def _expect(self, *, bodiless: bool) -> None:
+    def expect(self, *, bodiless: bool) -> None:
         """Makes a parser for the next answer."""
         self.protocol.set_response_params(
             skip_payload=bodiless,

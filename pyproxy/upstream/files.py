@@ -44,6 +44,18 @@ class FileStream:
         except Trouble as trouble:
             raise self._failed(trouble) from trouble
 
+    async def lent(self) -> AsyncIterator[bytes | memoryview]:
+        """The same, each holding only until the next is asked for: those of a long file lie in one buffer."""
+        try:
+            async for piece in self._answer.lent(silence=self._silence, expected=self.length, pace=self._pace):
+                yield piece
+        except Trouble as trouble:
+            raise self._failed(trouble) from trouble
+
+    def more(self, limit: int) -> memoryview:
+        """In the thread that has used a lent piece: at most `limit` bytes more that have come, lent in its place."""
+        return self._answer.more(limit)
+
     def close(self, error: BaseException | None = None) -> None:
         """Gives back the connection. `error`: what the file came to."""
         # The observer counts what the remote did, not what was made of it here.

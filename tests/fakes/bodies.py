@@ -23,6 +23,8 @@ class Part:
     ignores_range: bool = False
     length_told: bool = True
     framed: bool = True
+    step: int = 32 * 1024
+    """Bytes that come at once."""
     refuses: RemoteFailed | None = None
 
 
@@ -41,21 +43,44 @@ class Stream:
         self.content_type = "application/octet-stream"
         self._body = body
         self._part = part
+        self._at = self.start
+        self._buffer = memoryview(bytearray(part.step))
+
+    @property
+    def _end(self) -> int:
+        return len(self._body) if self._part.breaks_at is None else self._part.breaks_at
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        end = len(self._body) if self._part.breaks_at is None else self._part.breaks_at
-        at = self.start
-        while at < end:
-            if self._part.gate is not None and at >= self._part.first:
+        while self._at < self._end:
+            if self._part.gate is not None and self._at >= self._part.first:
                 await self._part.gate.wait()
-            upto = min(end, at + 32 * 1024)
-            if self._part.gate is not None and at < self._part.first:
+            upto = min(self._end, self._at + self._part.step)
+            if self._part.gate is not None and self._at < self._part.first:
                 upto = min(upto, self._part.first)
+            at, self._at = self._at, upto
             yield self._body[at:upto]
-            at = upto
             await asyncio.sleep(0)
         if self._part.breaks_at is not None:
-            raise RemoteFailed("far", f"body cut at {end} of {len(self._body)} bytes")
+            raise RemoteFailed("far", f"body cut at {self._end} of {len(self._body)} bytes")
+
+    async def lent(self) -> AsyncIterator[memoryview]:
+        """Each in the same buffer: who keeps a piece finds the next in it, and then nothing."""
+        async for chunk in self.chunks():
+            yield self._lend(chunk)
+        self._buffer[:] = bytes(len(self._buffer))
+
+    def more(self, limit: int) -> memoryview:
+        """All has come but what waits for the gate, and the last piece, which is left to `lent`."""
+        upto = min(self._at + min(limit, self._part.step), self._end - self._part.step)
+        if self._part.gate is not None:
+            upto = min(upto, self._part.first)
+        at, self._at = self._at, max(self._at, upto)
+        return self._lend(self._body[at : self._at])
+
+    def _lend(self, data: bytes) -> memoryview:
+        self._buffer[:] = bytes(len(self._buffer))
+        self._buffer[: len(data)] = data
+        return self._buffer[: len(data)]
 
 
 @dataclass(slots=True)

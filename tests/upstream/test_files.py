@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -39,6 +39,18 @@ Soon = Callable[[], float]
 def url(up: RawUpstream) -> str:
     up.serve(PATH, FILE, etag=ETAG)
     return up.url + PATH[1:]
+
+
+@pytest.fixture(params=["chunks", "lent"], autouse=True)
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is true of a body as aiohttp reads it is true of one that is read past it."""
+
+    async def copied(stream: FileStream) -> AsyncIterator[bytes]:
+        async for piece in stream.lent():
+            yield bytes(piece)
+
+    if request.param == "lent":
+        monkeypatch.setattr(FileStream, "chunks", copied)
 
 
 async def whole(stream: FileStream) -> bytes:
