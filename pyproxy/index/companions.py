@@ -180,7 +180,7 @@ class Companions:
         body = await self._metadata_of_stored(project, file)
         if body is None or not agrees(promised, body):
             if not self._archives.offline:
-                body = await self._metadata_as_told(file, promised, instead=body)
+                body = await self._metadata_as_told(project, file, promised, instead=body)
             elif body is None:
                 raise self._archives.not_cached(f"the metadata of {file.filename}")
         if body is None:
@@ -204,19 +204,22 @@ class Companions:
             blob.close()
         return await self._read_wheel(own, file)
 
-    async def _metadata_as_told(self, file: File, promised: Hashes, *, instead: bytes | None) -> bytes | None:
+    async def _metadata_as_told(
+        self, project: ProjectName, file: File, promised: Hashes, *, instead: bytes | None
+    ) -> bytes | None:
         """What the remote has beside the file, if it is promised and right; else what is here `instead`."""
         if not file.core_metadata:
             return instead
         try:
             body = await self._beside(file, ".metadata", "metadata", METADATA_LIMIT)
         except RemoteFailed as exc:
-            if instead is None:
+            if instead is None and not self._found_out_here(project, file, promised):
                 raise
-            log.warning("the metadata of %s is that of the stored wheel: %s", file.filename, exc)
+            log.warning("the metadata of %s is that of the wheel: %s", file.filename, exc)
             return instead
         if body is None:
-            log.warning("remote %s promises the metadata of %s and does not have it", self._name, file.filename)
+            if not self._found_out_here(project, file, promised):
+                log.warning("remote %s promises the metadata of %s and does not have it", self._name, file.filename)
             return instead
         if not agrees(promised, body):
             if not file.is_wheel:
@@ -224,6 +227,10 @@ class Companions:
             log.warning("remote %s: the metadata of %s does not have the promised digest", self._name, file.filename)
             return instead
         return body
+
+    def _found_out_here(self, project: ProjectName, file: File, promised: Hashes) -> bool:
+        """Whether the digest is none of the remote's. It may have nothing beside the wheel, and refuse to say so."""
+        return self._records.learned(self._name, project).digests.get(learned_as(file)) == promised.get("sha256", "")
 
     async def _metadata_out_of(self, project: ProjectName, file: File) -> bytes:
         try:

@@ -167,6 +167,20 @@ async def test_metadata__policy_streamed__is_asked_for_each_time(up: RawUpstream
     assert up.count(BESIDE) == 2
 
 
+@pytest.mark.parametrize("refusal", [403, 404, 500])
+async def test_metadata__never_promised_and_refused__comes_out_of_the_wheel_each_time(
+    up: RawUpstream, tmp_path: Path, refusal: int
+) -> None:
+    wheel = project(up).files[WHEEL]
+    up.script(BESIDE, Status(refusal), times=None)
+    async with serving(tmp_path, one_remote(up, policy="streamed")) as served:
+        link = f"{await served.link()}.metadata"
+        for _ in range(3):  # from the second on its digest is known here
+            answer = await served.ask(link)
+            assert (answer.status, answer.body) == (200, metadata_of(wheel))
+            served.forget_failures()
+
+
 async def test_metadata__not_stored_when_the_daemon_is_told_to_stop__is_stored_first(
     up: RawUpstream, tmp_path: Path
 ) -> None:
