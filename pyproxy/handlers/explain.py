@@ -7,10 +7,9 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from pyproxy.encoding import weighted
 from pyproxy.explaining import Explanation, as_object, as_text, explain
 from pyproxy.handlers.exchange import Exchange
-from pyproxy.handlers.fields import field
+from pyproxy.handlers.fields import field, wants_json
 from pyproxy.handlers.guard import NO_STORE
 from pyproxy.model import as_project
 from pyproxy.site import Distribution
@@ -23,14 +22,6 @@ async def explanation(exchange: Exchange, distribution: Distribution, name: str)
     body = await asyncio.to_thread(_json if as_json else _text, found)  # 5,000 files take 20 ms
     kind = "application/json" if as_json else "text/plain; charset=utf-8"
     return web.Response(body=body, headers={**NO_STORE, "Vary": "Accept", "Content-Type": kind})
-
-
-def wants_json(accept: str) -> bool:
-    """Whether some JSON is named, and no text is wanted more. Who takes anything is a person."""
-    weights = list(weighted(accept))
-    json = max((weight for name, weight in weights if name.endswith(("/json", "+json"))), default=0.0)
-    text = max((weight for name, weight in weights if name.startswith("text/")), default=0.0)
-    return json > 0 and json >= text
 
 
 def _json(found: Explanation) -> bytes:

@@ -14,7 +14,7 @@ from pyproxy.auth import Decision
 from pyproxy.errors import BlobDamaged, FileExists, StoreFull, StoreTrouble
 from pyproxy.handlers.access import is_cross_site, may, why_not
 from pyproxy.handlers.exchange import Exchange
-from pyproxy.handlers.fields import field
+from pyproxy.handlers.fields import field, wants_json
 from pyproxy.handlers.form import read_form
 from pyproxy.handlers.guard import NO_STORE, RETRY_AFTER, as_reason
 from pyproxy.site import Distribution
@@ -126,7 +126,7 @@ def told(
     line = " ".join(line.split())
     reason = as_reason(line) if status >= 400 else "OK"  # noqa: PLR2004 - refusals
     headers = {**NO_STORE, **headers}
-    if "application/json" not in (field(request, "Accept") or ""):
+    if not wants_json(field(request, "Accept") or ""):
         return web.Response(status=status, reason=reason, text=line + "\n", headers=headers)
     body = msgspec.json.encode({"message": line, "code": f"{status} {line}", "title": reason})
     return web.Response(

@@ -111,6 +111,14 @@ async def test_upload__refused__says_why_in_json_where_that_is_asked_for(tmp_pat
     assert set(answer.json()) == {"message", "code", "title"}
 
 
+async def test_upload__refused__says_why_in_text_where_that_is_wanted_more(tmp_path: Path) -> None:
+    async with serving(tmp_path, local(None)) as served:
+        for accept in ("text/plain, application/json;q=0.1", "application/json;q=0", "*/*"):
+            answer = await upload(served, WHEEL, b"no archive", Accept=accept)
+            assert (answer.status, answer.text) == (400, f"{answer.line}\n")
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
 async def test_ahead__local_files_come_first_then_the_remotes(up: RawUpstream, tmp_path: Path) -> None:
     project(up)
     async with serving(tmp_path, local(up)) as served:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyproxy.handlers.explain import wants_json
+from pyproxy.handlers.fields import wants_json
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ from pyproxy.handlers.explain import wants_json
         ("application/jsonlines", False),
     ],
 )
-def test_explanation__is_json_where_that_is_named_and_wanted_no_less_than_text(accept: str, *, expected: bool) -> None:
+def test_answer__is_json_where_that_is_named_and_wanted_no_less_than_text(accept: str, *, expected: bool) -> None:
     assert wants_json(accept) is expected
