@@ -12,13 +12,14 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 
 from pyproxy.arrival import Arrival, Reader
 from pyproxy.errors import BlobDamaged, PyproxyError, StoreTrouble
+from pyproxy.pouring import pour
 
 STALL = 3600.0
 """Seconds after which a wait for a client ends even if its connection lets it go on.
@@ -30,8 +31,8 @@ the kernel's buffer shows, which a slow reader of megabytes may not make for min
 FIRST = 16 * 1024
 """Bytes of a client's first turn at a download: of hundreds, nobody's first byte waits for others' megabytes."""
 
-STEP = 1024 * 1024
-"""Bytes given to the kernel at once, so that many readers take turns."""
+TURN = 1024 * 1024
+"""Bytes of each next turn, so that many readers of a download take turns."""
 
 READ = 256 * 1024
 
@@ -40,6 +41,43 @@ BROKEN = (PyproxyError, OSError)
 
 CLIENT_GONE = (ConnectionError, TimeoutError)
 """Of those, what is the client's doing: it went, or took nothing. Not an error of ours."""
+
+
+class _Flow:
+    """Bytes [start, end) of a file on their way: a turn of the loop gives the socket what it takes, and wakes no task.
+
+    `passed` is told of how many it took.
+    """
+
+    def __init__(self, sock: socket.socket, fd: int, start: int, end: int, *, passed: Callable[[int], None]) -> None:
+        self._sock = sock
+        self._fd = fd
+        self._start = self._at = start
+        self._end = end
+        self._passed = passed
+        self.over = asyncio.get_running_loop().create_future()
+        """Done when no more goes."""
+        self.failed: Exception | None = None  # not in the future: who was cancelled would leave it unread there
+        self.step()
+
+    def step(self) -> None:
+        if self.over.done():
+            return
+        try:
+            self._give_some()
+        except BlockingIOError:
+            return
+        except Exception as exc:  # noqa: BLE001 - who waits is told; the loop would call this again, for ever
+            self.failed = exc
+        if self.failed is not None or self._at >= self._end:
+            self.over.set_result(None)
+
+    def _give_some(self) -> None:
+        count = pour(self._sock, self._fd, self._at, self._end - self._at, again=self._at > self._start)
+        if not count:
+            raise BlobDamaged("a stored file is shorter than it was")
+        self._at += count
+        self._passed(count)
 
 
 class Outlet:
@@ -52,7 +90,7 @@ class Outlet:
         self.sent = 0
 
     @contextlib.contextmanager
-    def _socket(self) -> Iterator[int | None]:
+    def _socket(self) -> Iterator[socket.socket | None]:
         """The socket to send to; None where the process has no descriptor left for it: then bytes are copied."""
         transport = self._request.transport
         sock: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
@@ -65,10 +103,8 @@ class Outlet:
                 raise
             yield None
             return
-        try:
-            yield dup
-        finally:
-            os.close(dup)
+        with socket.socket(sock.family, sock.type, sock.proto, dup) as own:
+            yield own
 
     async def flush(self) -> None:
         """Waits until aiohttp's own buffer is empty: what goes past it must come behind the head."""
@@ -105,19 +141,26 @@ class Outlet:
             await self.bytes(data)
             start += len(data)
 
-    async def _sendfile(self, sock: int, fd: int, start: int, end: int) -> None:
-        while start < end:
-            try:
-                count = os.sendfile(sock, fd, start, min(STEP, end - start))
-            except BlockingIOError:
-                await self._writable(sock)
-                continue
-            if count == 0:
-                raise BlobDamaged("a stored file is shorter than it was")
-            start += count
-            self._passed_by(count)
-            if start < end:
-                await asyncio.sleep(0)
+    async def _sendfile(self, sock: socket.socket, fd: int, start: int, end: int) -> None:
+        if start >= end:
+            return
+        flow = _Flow(sock, fd, start, end, passed=self._passed_by)
+        if not flow.over.done():
+            await self._flows(sock.fileno(), flow)
+        if flow.failed is not None:
+            raise flow.failed
+
+    async def _flows(self, sock: int, flow: _Flow) -> None:
+        """Goes on whenever the socket takes more, until it is over."""
+        self._loop.add_writer(sock, flow.step)
+        try:
+            while not flow.over.done():
+                before = self.sent
+                await asyncio.wait([flow.over], timeout=STALL)
+                if not flow.over.done() and self.sent == before:
+                    raise ConnectionResetError(f"the client took nothing for {STALL:g} s")
+        finally:
+            self._loop.remove_writer(sock)
 
     def _passed_by(self, count: int) -> None:
         """These bytes went past aiohttp's writer, which still has them down as promised."""
@@ -125,17 +168,6 @@ class Outlet:
         writer = self._request.writer
         if isinstance(writer, StreamWriter) and writer.length is not None:
             writer.length -= count
-
-    async def _writable(self, sock: int) -> None:
-        ready = self._loop.create_future()
-        self._loop.add_writer(sock, _set, ready)
-        try:
-            async with asyncio.timeout(STALL):
-                await ready
-        except TimeoutError:
-            raise ConnectionResetError(f"the client took nothing for {STALL:g} s") from None
-        finally:
-            self._loop.remove_writer(sock)
 
     async def bytes(self, data: bytes) -> None:
         """Sends bytes through aiohttp (which frames them where the answer is chunked)."""
@@ -172,13 +204,13 @@ class Outlet:
                 if self._gone():
                     raise ConnectionResetError("the client has gone")
 
-    async def _some(self, sock: int | None, arrival: Arrival, at: int, limit: int) -> int:
+    async def _some(self, sock: socket.socket | None, arrival: Arrival, at: int, limit: int) -> int:
         """Sends a part of [at, limit), past aiohttp to the socket if there is one; returns how far it came."""
         spool = arrival.spool
         if spool is None:
             raise StoreTrouble("the download has no bytes")
         if at < spool.on_disk and sock is not None:
-            upto = min(limit, spool.on_disk, at + (STEP if self.sent else FIRST))
+            upto = min(limit, spool.on_disk, at + (TURN if self.sent else FIRST))
             await self._sendfile(sock, spool.fd, at, upto)
             await asyncio.sleep(0)
             return upto
@@ -203,11 +235,6 @@ def _last_of_part(arrival: Arrival, at: int, end: int) -> bytes:
     while at + len(data) < end:
         data += spool.read(at + len(data), end - at - len(data))
     return data
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def cut(request: web.BaseRequest) -> None:

@@ -7,14 +7,11 @@ it, not even for a slow client.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from typing import Final
 
+from pyproxy.pouring import pour
 from pyproxy.wire.memory import Answer
-
-STEP: Final = 4 * 1024 * 1024
-"""Bytes of a file given to the kernel at once: about what its largest buffer for a socket takes. A millisecond."""
 
 MORE: Final = getattr(socket, "MSG_MORE", 0)
 """The head leaves with the first bytes of a body that lies elsewhere, and not in a packet of its own."""
@@ -52,7 +49,7 @@ class Delivery:
             return self._sock.send(self._head[at:], MORE if self._size > len(self._head) else 0)
         if self._part is None:
             return self._sock.send(self._body[at:])
-        count = os.sendfile(self._sock.fileno(), self._part.file.fd, self._part.start + at, min(STEP, self.missing))
+        count = pour(self._sock, self._part.file.fd, self._part.start + at, self.missing, again=True)
         if not count:
             raise OSError(errno.EIO, "a stored file is shorter than it was")
         return count

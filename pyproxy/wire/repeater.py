@@ -8,7 +8,8 @@ import os
 import socket
 from typing import Any, Protocol
 
-from pyproxy.wire.delivery import MORE, STEP, Delivery
+from pyproxy.pouring import FAST, STEP, make_room
+from pyproxy.wire.delivery import MORE, Delivery
 from pyproxy.wire.memory import Answer
 from pyproxy.wire.times import Times
 
@@ -75,6 +76,8 @@ class Repeater:
             pass  # full, or broken: the next step tells which
         if given == size:
             return True
+        if given >= FAST and self.times.served:  # which it has taken, or this one would not have begun
+            make_room(self._sock)
         self.delivery = Delivery(answer, self._sock, given, started)
         return False
 

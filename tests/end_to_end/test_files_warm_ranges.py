@@ -270,6 +270,27 @@ async def test_client__takes_nothing__is_cut_off(
             assert served.metric("pyproxy_requests_total", kind="file", result="error") == 0
 
 
+async def test_client__takes_a_little_now_and_then__gets_all_of_it(
+    up: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "STALL", 0.5)
+    body = project(up, payload=noise(20 << 20)).files[WHEEL]
+    async with serving(tmp_path, one_remote(up)) as served:
+        link = await served.link()
+        await served.ask(link)
+        await served.settled()
+        async with connected(served.where, receive_buffer=64 * 1024) as client:
+            await client.send(f"GET {link} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            got = bytearray(await client.receive())
+            while served.daemon.listener.requests_in_flight:  # for longer than the limit, as the kernel holds 8 MB
+                await asyncio.sleep(0.1)
+                upto = len(got) + (1 << 20)
+                while len(got) < upto and (piece := await client.receive()):
+                    got += piece
+            got += await client.rest()
+        assert got.partition(b"\r\n\r\n")[2] == body
+
+
 async def test_files__no_descriptor_is_left_behind(warm: Warm) -> None:
     def descriptors() -> int:
         return len([*Path("/proc/self/fd").iterdir()])
