@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _LISTED = re.compile(r"(\S+?)\.([a-z0-9-]+)=(['\"].*['\"])\Z")
 _DEFAULT = re.compile(r"--index-url <url> .*?\(default (\S+?)\)", re.IGNORECASE)
 _WANTED = frozenset({"index-url", "pypi-url", "no-index", "cert", "client-cert", "proxy", "trusted-host"})
 _SECTIONS = ("global", "install", ":env:")  # the later one wins
+_KINDS = ("env", "site", "user", "global")  # of configuration files: the earlier one wins
+_FILES_OF = re.compile(r"^(\w+):\n((?: .*\n)*)", re.MULTILINE)
 _TRUE = frozenset({"1", "y", "yes", "t", "true", "on"})
 
 
@@ -150,25 +153,38 @@ def _unconfigured(env: Mapping[str, str]) -> dict[str, str]:
 
 def _settings(pip: Sequence[str], listed: str) -> dict[str, str]:
     """The settings that hold for `pip install`: those for every command, then its own, then the environment."""
-    values: dict[tuple[str, str], str] = {}
+    given: dict[tuple[str, str], list[str]] = {}
     for line in listed.splitlines():
         match = _LISTED.match(line)
-        if match is None or match[1] not in _SECTIONS or match[2] not in _WANTED:
-            continue
-        key = (match[1], match[2])
-        value = str(ast.literal_eval(match[3]))
-        # pip 26 lists a key once for each file that has it, in the order of the files' names: only `get` tells then.
-        if key in values and values[key] != value:
-            answer = _run([*pip, "config", "get", ".".join(key)], _asking(os.environ))
-            if answer is None:
-                raise NoMachineIndex(f"pip on this machine fails: `pip config get {'.'.join(key)}` tells why")
-            value = answer.rstrip("\r\n")
-        values[key] = value
+        if match is not None and match[1] in _SECTIONS and match[2] in _WANTED:
+            given.setdefault((match[1], match[2]), []).append(str(ast.literal_eval(match[3])))
+    values = {key: several[-1] for key, several in given.items()}
+    # pip 26 lists a key once for each file that has it, in the order of the files' names.
+    if unclear := {key: several for key, several in given.items() if len(set(several)) > 1}:
+        values |= _preferred(pip, unclear)
     settings: dict[str, str] = {}
     for section in _SECTIONS:
         # "" counts as not set, as it does for pip.
         settings |= {name: value for (where, name), value in values.items() if where == section and value}
     return settings
+
+
+def _preferred(pip: Sequence[str], unclear: Mapping[tuple[str, str], Sequence[str]]) -> dict[tuple[str, str], str]:
+    """Of the values that several files give a key, the one that holds: `pip config debug` shows them file by file."""
+    shown = _run([*pip, "config", "debug"], _asking(os.environ)) or ""
+    parts = dict(_FILES_OF.findall(shown.replace("\r\n", "\n")))
+    values = {}
+    for (section, name), several in unclear.items():
+        lines = {value: textwrap.indent(f"{section}.{name}: {value}\n", "    ") for value in several}
+        for kind in _KINDS:
+            # The last file of a kind holds. Where one value begins with the whole of another, the longer one is meant.
+            places = {value: (parts.get(kind, "").rfind(line), len(line)) for value, line in lines.items()}
+            values[section, name] = max(places, key=places.__getitem__)
+            if places[values[section, name]][0] >= 0:
+                break
+        else:
+            raise NoMachineIndex(f"several of pip's files name {section}.{name}, and pip does not tell which one holds")
+    return values
 
 
 def _from_environment() -> dict[str, str]:

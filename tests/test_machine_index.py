@@ -124,6 +124,19 @@ def test_machine_index__key_in_two_files__is_the_one_that_pip_prefers(
     assert machine_index().url == "https://named.example/simple"
 
 
+def test_machine_index__hosts_trusted_in_two_files__are_those_that_pip_prefers(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(home / "z"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(home / "a.conf"))
+    (home / "z/pip").mkdir(parents=True)
+    (home / "z/pip/pip.conf").write_text("[global]\ntrusted-host =\n  other.example\n")
+    (home / "a.conf").write_text(
+        "[global]\nindex-url = https://named.example/simple\ntrusted-host =\n  other.example\n  named.example\n"
+    )
+    assert machine_index().verify is False
+
+
 def test_machine_index__empty_environment__counts_as_not_set(pip_conf: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_conf("[global]\nindex-url = https://global.example/simple\n")
     monkeypatch.setenv("PIP_INDEX_URL", "")
@@ -268,14 +281,33 @@ def test_path_pip__stands_in_where_the_interpreter_has_none(fake_pip: Callable[[
     assert machine_index().url == "https://a.example/"
 
 
-def test_path_pip__one_key_in_two_files__is_settled_by_get(fake_pip: Callable[[str], None]) -> None:
-    # As pip 26 lists them: a line for each file, in the order of their names.
-    fake_pip(f"""
-        case "$1 $2" in
-            "config list") echo "{LISTS}"; echo "global.index-url='https://b.example/'";;
-            "config get") [ "$3" = global.index-url ] && echo https://a.example/;;
-        esac""")
-    assert machine_index().url == "https://a.example/"
+# As pip 26 lists them: a line for each file, in the order of their names.
+TWICE = f"""echo "{LISTS}"; echo "global.index-url='https://b.example/'\""""
+
+
+@pytest.mark.parametrize(
+    ("shown", "holds"),
+    [
+        ("global:\n  /1, exists: True\n    {b}\nuser:\n  /2, exists: True\n    {a}", "a"),
+        ("env:\n  /1, exists: True\n    {b}\nuser:\n  /2, exists: True\n    {a}", "b"),
+        ("site:\n  /1, exists: True\n    {a}\nuser:\n  /2, exists: True\n    {b}", "a"),
+        ("env:\nuser:\n  /1, exists: True\n    {b}\n  /2, exists: True\n    {a}\n    global.timeout: 3", "a"),
+        ("user:\n  /1, exists: True\n    {a}\n    global.timeout: 3\n  /2, exists: True\n    {b}", "b"),
+        ("env_var:\n  PIP_A='1'\nglobal:\n  /1, exists: True\n    {a}\n  /2, exists: True\n    {b}x", "a"),
+    ],
+)
+def test_path_pip__one_key_in_two_files__is_that_of_the_file_that_holds(
+    fake_pip: Callable[[str], None], shown: str, holds: str
+) -> None:
+    a, b = (f"global.index-url: https://{name}.example/" for name in "ab")
+    fake_pip(f"""case "$1 $2" in "config list") {TWICE};; "config debug") echo "{shown.format(a=a, b=b)}";; esac""")
+    assert machine_index().url == f"https://{holds}.example/"
+
+
+def test_path_pip__one_key_in_two_files_and_no_word_which_holds__is_told(fake_pip: Callable[[str], None]) -> None:
+    fake_pip(f"""case "$1 $2" in "config list") {TWICE};; *) exit 1;; esac""")
+    with pytest.raises(NoMachineIndex, match=r"several of pip's files name global\.index-url"):
+        machine_index()
 
 
 def test_path_pip__help__is_read_with_nothing_configured(

@@ -4,6 +4,7 @@ of them keeps them.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -106,7 +107,8 @@ async def test_install__credentials_of_netrc_and_keyring__are_sent(tmp_path: Pat
     netrc.chmod(0o600)
     keyring = tmp_path / "bin" / "keyring"
     keyring.parent.mkdir()
-    keyring.write_text(f"#!/bin/sh\necho {READ}\n")
+    said = json.dumps({"username": "__token__", "password": READ})
+    keyring.write_text(f"#!/bin/sh\ncase \"$*\" in *--output=json*) echo '{said}';; *) echo {READ};; esac\n")
     keyring.chmod(0o700)
     async with team(tmp_path) as served:
         assert (await publish(served, tmp_path)).status == 0

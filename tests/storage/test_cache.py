@@ -444,6 +444,7 @@ async def test_mend__damaged__drops_it_for_all_its_files(store: Store, damage: s
             file.write_bytes(b"data!")
         case _:
             file.write_bytes(b"dbta")
+            os.utime(file, (1, 1))  # of times that differ by less than a tick some kernels make one
     with pytest.raises(BlobDamaged):
         store.cache.open(record)
     assert await store.cache.mend(record) is False
@@ -489,6 +490,7 @@ async def test_mend__stored_anew_meanwhile__keeps_the_new_one(store: Store, monk
     record = await put(store, KEY, b"data")
     file = store.blobs.path(record.digest)
     file.write_bytes(b"dbta")
+    os.utime(file, (1, 1))
     reading, go_on = threading.Event(), threading.Event()
     sound = Blobs.is_sound
 

@@ -82,7 +82,7 @@ def test_index_changed_since_a_clean_stop__next_start__checks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(tmp_path)
-    os.utime(index_of(tmp_path))
+    os.utime(index_of(tmp_path), (1, 1))
     looked: list[Path] = []
     monkeypatch.setattr(recover, "index_damage", lambda _disk, index: looked.append(index))
     with opened(tmp_path):

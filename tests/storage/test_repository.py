@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
@@ -631,6 +632,7 @@ async def test_open__file_changed_or_cut_or_gone__is_damage(tmp_path: Path) -> N
             await add(repos, name, name.encode())
         paths = [repos._blobs.path(digest_of(name.encode())) for name in (WHEEL, SDIST, NEWER)]
         paths[0].write_bytes(b"x" * len(WHEEL))
+        os.utime(paths[0], (1, 1))
         paths[1].write_bytes(b"x")
         paths[2].unlink()
         for name in (WHEEL, SDIST, NEWER):
@@ -644,7 +646,7 @@ async def test_mend__file_that_was_only_touched__can_be_opened_again(tmp_path: P
     with opened(tmp_path) as repos:
         await add(repos)
         path = repos._blobs.path(digest_of(b"wheel"))
-        path.write_bytes(b"wheel")
+        os.utime(path, (1, 1))
         with pytest.raises(BlobDamaged, match="changed after it was stored"):
             repos.open(digest_of(b"wheel"))
         assert await repos.mend(digest_of(b"wheel"))
@@ -654,7 +656,9 @@ async def test_mend__file_that_was_only_touched__can_be_opened_again(tmp_path: P
 async def test_add__same_bytes_where_the_blob_is_damaged__heals_it(tmp_path: Path) -> None:
     with opened(tmp_path) as repos:
         await add(repos)
-        repos._blobs.path(digest_of(b"wheel")).write_bytes(b"WHEEL")
+        path = repos._blobs.path(digest_of(b"wheel"))
+        path.write_bytes(b"WHEEL")
+        os.utime(path, (1, 1))
         assert await add(repos) == Outcome(1, already=(WHEEL,))
         assert read(repos, digest_of(b"wheel")) == b"wheel"
         assert_sound(repos)

@@ -56,7 +56,7 @@ def lose_the_index(path: Path) -> None:
     shutil.rmtree(path / "local" / "index")
 
 
-def strewn(path: Path, data: bytes = b"orphan", *, age: float = 0) -> Path:
+def strewn(path: Path, data: bytes = b"orphan", *, age: float = 1) -> Path:
     """A blob and a sidecar that no row knows, as an add leaves them that was killed before its commit."""
     file = blob(path, data)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -433,7 +433,7 @@ async def test_verify__without_mending__changes_nothing(tmp_path: Path) -> None:
             await add(repos, name, name.encode())
         blob(tmp_path, WHEEL.encode()).write_bytes(b"cut")
         blob(tmp_path, SDIST.encode()).unlink()
-        os.utime(blob(tmp_path, OTHER.encode()))
+        os.utime(blob(tmp_path, OTHER.encode()), (1, 1))
         sidecar(tmp_path, WHEEL.encode()).unlink()
         sidecar(tmp_path, SDIST.encode()).write_bytes(b"{}")
         said = json.loads(sidecar(tmp_path, OTHER.encode()).read_bytes())
@@ -450,7 +450,7 @@ async def test_verify__mending__puts_right_what_can_be(tmp_path: Path) -> None:
     with opened(tmp_path) as repos:
         for name in (WHEEL, SDIST, OTHER):
             await add(repos, name, name.encode())
-        os.utime(blob(tmp_path, OTHER.encode()))
+        os.utime(blob(tmp_path, OTHER.encode()), (1, 1))
         sidecar(tmp_path, WHEEL.encode()).unlink()
         sidecar(tmp_path, SDIST.encode()).write_bytes(b"{}")
         orphan = strewn(tmp_path, age=HOUR + 60)
