@@ -12,6 +12,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from isal import isal_zlib
 
 from pyproxy.encoding import Coding, choose_coding, compress, gunzip, weighted
 from pyproxy.errors import PageUnreadable
@@ -93,6 +94,23 @@ def test_compress__opened__is_the_same(body: bytes) -> None:
     assert compress(body, "identity") == body
     assert gzip.decompress(compress(body, "gzip")) == body
     assert unzstd(compress(body, "zstd")) == body
+
+
+@pytest.mark.parametrize("distance", [4095, 4096, 4097, 32_768, 100_000])
+def test_compress__repeats_far_apart__opened__is_the_same(distance: int) -> None:
+    body = hashlib.shake_128(b"far").digest(distance) * 3
+    assert gzip.decompress(compress(body, "gzip")) == body
+
+
+def test_compress__page__looks_back_far_enough() -> None:
+    """The entries before are what repeats: a longer look back finds nothing more."""
+    page = "".join(
+        f'{{"filename":"foo-{at // 8}.{at % 8}-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",'
+        f'"url":"../../files/up/{hashlib.sha256(bytes(at)).hexdigest()}/foo.whl","hashes":'
+        f'{{"sha256":"{hashlib.sha256(bytes(at + 1)).hexdigest()}"}},"requires-python":">=3.11","size":{at * 97}}},'
+        for at in range(500)
+    ).encode()
+    assert len(compress(page, "gzip")) <= len(isal_zlib.compress(page, 1, 31))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
