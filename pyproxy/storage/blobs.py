@@ -6,7 +6,9 @@ crash leaves behind is told from a download under way without asking who it belo
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import logging
 import os
 import re
@@ -15,7 +17,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from pyproxy.errors import BadName, BlobDamaged, StoreTrouble
 from pyproxy.model import Sha256, as_sha256
@@ -155,19 +157,41 @@ class Temp:
 
 
 class Blobs:
-    """The blob files below `root` and the temporary files in `tmp`, on one file system. Knows no index."""
+    """The blob files below `root` and the temporary files in `tmp`, on one file system. Knows no index.
 
-    def __init__(self, disk: Disk, *, root: Path, tmp: Path) -> None:
+    With one of `levels` they lie in 256 folders: a new blob seldom needs a folder made and synced, which with two took
+    longer than the blob itself. Those that an earlier version put two folders deep are moved as they are come across.
+    """
+
+    def __init__(self, disk: Disk, *, root: Path, tmp: Path, levels: Literal[1, 2] = 1) -> None:
         self.root = root
         self.tmp = tmp
         self._disk = disk
         self._root = str(root)
+        self._levels = levels
 
     def path(self, digest: Sha256) -> Path:
         return Path(self._name(digest))
 
     def _name(self, digest: Sha256) -> str:
+        return f"{self._root}/{digest[:2]}/{digest}" if self._levels == 1 else self._deep_name(digest)
+
+    def _deep_name(self, digest: Sha256) -> str:
         return f"{self._root}/{digest[:2]}/{digest[2:4]}/{digest}"
+
+    def _found(self, digest: Sha256, look: Callable[[str], T | None]) -> T | None:
+        """What `look` finds of a blob, where it lies now or lay before."""
+        found = look(self._name(digest))
+        if found is None and self._levels == 1:
+            self._bring_up(digest)
+            found = look(self._name(digest))  # in any case: another may have brought it up just now
+        return found
+
+    def _bring_up(self, digest: Sha256) -> None:
+        deep = self._deep_name(digest)
+        if self._disk.rename(deep, self._name(digest)):
+            with contextlib.suppress(StoreTrouble):  # there are others in it
+                self._disk.remove_dir(os.path.dirname(deep))  # noqa: PTH120 - as its path: a Path takes 5 µs
 
     def temp(self) -> Temp:
         """A new temporary file. Raises StoreFull, StoreTrouble."""
@@ -203,11 +227,11 @@ class Blobs:
         all has most of the work.
         """
         found = list(each(self._synced, [temp for temp, _ in temps]))
-        folders: dict[Path, list[int]] = {}
+        folders: dict[str, list[int]] = {}
         for at, (temp, digest) in enumerate(temps):
             if found[at] is None:
                 try:
-                    for folder in self._moved(temp, self.path(digest)):
+                    for folder in self._moved(temp, self._name(digest)):
                         folders.setdefault(folder, []).append(at)
                 except StoreTrouble as exc:
                     found[at] = exc
@@ -224,34 +248,39 @@ class Blobs:
             return exc
         return None
 
-    def _names_synced(self, folder: Path) -> StoreTrouble | None:
+    def _names_synced(self, folder: str) -> StoreTrouble | None:
         try:
             self._disk.sync_dir(folder)
         except StoreTrouble as exc:
             return exc
         return None
 
-    def _moved(self, temp: Temp, target: Path) -> list[Path]:
+    def _moved(self, temp: Temp, target: str) -> list[str]:
         """Gives the temp a blob's name. The folders in which there are names that may not last yet."""
-        inner = target.parent
-        folders: list[Path] = []
+        folders = self._folders(target)
+        new: list[str] = []
         if not self._disk.rename(temp.path, target):
-            folders += [folder.parent for folder in (inner.parent, inner) if self._disk.make_dir(folder)]
+            new = [outer for outer, folder in itertools.pairwise(folders) if self._disk.make_dir(folder)]
             if not self._disk.rename(temp.path, target):
                 raise StoreTrouble(f"{self._disk.shown(temp.path)} is gone: was the store's tmp folder cleared?")
         self._disk.point("renamed", target)
-        return [*folders, inner]
+        return [*new, folders[-1]]
+
+    def _folders(self, target: str) -> list[str]:
+        """Those on the way to a blob, the root first."""
+        at = len(self._root)
+        return [target[: at + 3 * level] for level in range(self._levels + 1)]
 
     def _lasting(self, digest: Sha256) -> StoreTrouble | None:
         try:
-            self._disk.point("dir-synced", self.path(digest))
+            self._disk.point("dir-synced", self._name(digest))
         except StoreTrouble as exc:
             return exc
         return None
 
     def open(self, digest: Sha256) -> int:
         """A descriptor for reading. Raises BlobDamaged where there is no such file, StoreTrouble."""
-        fd = self._disk.open_read(self._name(digest))
+        fd = self._found(digest, self._disk.open_read)
         if fd is None:
             raise BlobDamaged(f"blob {digest} is missing")
         return fd
@@ -261,13 +290,13 @@ class Blobs:
 
     def stat(self, digest: Sha256) -> os.stat_result | None:
         """What the file system says of a blob; None where there is no such regular file."""
-        found = self._disk.lstat(self._name(digest))
+        found = self._found(digest, self._disk.lstat)
         return found if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def is_sound(self, digest: Sha256) -> bool:
         """Whether the file is there and has its digest. Blocking: reads it all. Raises StoreTrouble."""
-        path = self.path(digest)
-        fd = self._disk.open_read(path)
+        path = self._name(digest)
+        fd = self._found(digest, self._disk.open_read)
         if fd is None:
             return False
         try:
@@ -283,7 +312,7 @@ class Blobs:
     def set_aside(self, digest: Sha256) -> Path | None:
         """Renames a blob into `tmp`, quickly however large it is; the caller unlinks it there. None: not there."""
         aside = self._temp_path()
-        return aside if self._disk.rename(self.path(digest), aside) else None
+        return self._found(digest, lambda name: aside if self._disk.rename(name, aside) else None)
 
     def unlink(self, aside: Path) -> None:
         """Takes away what `set_aside` gave."""
@@ -297,16 +326,11 @@ class Blobs:
     def shard(self, name: str) -> Iterator[Sha256]:
         """The blobs whose digests begin with these two digits; files of other names are passed over."""
         folder = self.root / name
-        for inner in self._disk.names(folder):
-            if not _SHARD.match(inner):
-                continue
-            for entry in self._disk.names(folder / inner):
-                try:
-                    digest = as_sha256(entry)
-                except BadName:
-                    continue
-                if digest.startswith(name + inner):
-                    yield digest
+        for entry in self._disk.names(folder):
+            if _SHARD.match(entry):
+                yield from _digests(self._disk.names(folder / entry), name + entry)
+            elif self._levels == 1:
+                yield from _digests([entry], name)
 
     def walk(self) -> Iterator[Sha256]:
         """All blobs there are, whether or not any record knows them."""
@@ -339,3 +363,14 @@ class Blobs:
 
     def _temp_path(self) -> Path:
         return self.tmp / f"{os.getpid()}.{uuid.uuid4().hex}"
+
+
+def _digests(names: Iterable[str], beginning: str) -> Iterator[Sha256]:
+    """Those of the names that are blobs' and begin as their folder says."""
+    for name in names:
+        try:
+            digest = as_sha256(name)
+        except BadName:
+            continue
+        if digest.startswith(beginning):
+            yield digest

@@ -46,7 +46,7 @@ class Disk:
         self.failpoints = failpoints or Failpoints()
         self._fault = fault
 
-    def point(self, name: str, path: Path) -> None:
+    def point(self, name: str, path: Where) -> None:
         """A place at which a test may let us die or fail."""
         try:
             self.failpoints.passing(name)
@@ -60,7 +60,7 @@ class Disk:
 
     # ------------------------------------------------------------------ folders
 
-    def make_dir(self, path: Path) -> bool:
+    def make_dir(self, path: Where) -> bool:
         """Makes one folder, 0700. False where it is there already."""
         try:
             self._do("create", path, os.mkdir, path, PRIVATE_DIR)
@@ -82,7 +82,7 @@ class Disk:
         """What lies in a folder; nothing where there is no such folder."""
         return self._look("list", path, os.listdir, path) or []
 
-    def sync_dir(self, path: Path) -> None:
+    def sync_dir(self, path: Where) -> None:
         """Makes the names in a folder last."""
         fd = self._do("open", path, os.open, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -154,7 +154,7 @@ class Disk:
     def truncate(self, fd: int, size: int, path: Path) -> None:
         self._do("truncate", path, os.ftruncate, fd, size)
 
-    def rename(self, source: Path, target: Path) -> bool:
+    def rename(self, source: Where, target: Where) -> bool:
         """Moves a file over whatever is at the target. False where the source or the target's folder is not there."""
         return self._did("rename", source, os.rename, source, target)
 
@@ -162,7 +162,7 @@ class Disk:
         """False where there was nothing."""
         return self._did("unlink", path, os.unlink, path)
 
-    def remove_dir(self, path: Path) -> bool:
+    def remove_dir(self, path: Where) -> bool:
         """Takes away an empty folder. False where there was none."""
         return self._did("rmdir", path, os.rmdir, path)
 
@@ -183,7 +183,7 @@ class Disk:
             raise
         return True
 
-    def sha256(self, fd: int, path: Path) -> Sha256:
+    def sha256(self, fd: int, path: Where) -> Sha256:
         """The digest of an open file's bytes. Blocking: about 1.5 GB/s from the page cache."""
         digest = hashlib.sha256()
         offset = 0

@@ -23,7 +23,7 @@ def check_index(layout: LocalLayout, disk: Disk, mark: recover.CleanMark, *, alo
     Raises IndexDamaged: an index that is lost must never be begun anew over files that are there.
     """
     if not layout.has_index(disk):
-        sidecars = Sidecars(Blobs(disk, root=layout.blobs, tmp=layout.tmp), disk)
+        sidecars = Sidecars(Blobs(disk, root=layout.blobs, tmp=layout.tmp, levels=2), disk)
         if next(sidecars.walk(), None) is not None:
             raise IndexDamaged(f"{layout.index}: the index of local content is gone, its files are not; {REMEDY}")
         disk.make_own_dir(layout.index)
@@ -37,7 +37,7 @@ def check_index(layout: LocalLayout, disk: Disk, mark: recover.CleanMark, *, alo
 
 
 def sweep_temps(layout: LocalLayout, disk: Disk) -> None:
-    swept, foreign = Blobs(disk, root=layout.blobs, tmp=layout.tmp).sweep()
+    swept, foreign = Blobs(disk, root=layout.blobs, tmp=layout.tmp, levels=2).sweep()
     if swept:
         log.info("swept %d temporary files of local content", swept)
     if foreign:

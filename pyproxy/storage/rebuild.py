@@ -71,7 +71,7 @@ def rebuild_local(
 
 
 def _rebuilt(layout: LocalLayout, disk: Disk, *, map_size: int, clock: Callable[[], float]) -> Rebuilt:
-    blobs = Blobs(disk, root=layout.blobs, tmp=layout.tmp)
+    blobs = Blobs(disk, root=layout.blobs, tmp=layout.tmp, levels=2)
     disk.unlink(layout.clean)
     for name in disk.names(layout.new_index):  # of a rebuild that did not come to its end
         disk.unlink(layout.new_index / name)

@@ -92,7 +92,7 @@ class Repositories(LocalReading):
         exclusive: bool,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(LocalLedger(env), Blobs(disk, root=layout.blobs, tmp=layout.tmp))
+        super().__init__(LocalLedger(env), Blobs(disk, root=layout.blobs, tmp=layout.tmp, levels=2))
         self.path = layout.local
         self._presence = presence
         self._mark = mark

@@ -1,6 +1,6 @@
 """A store, opened: one folder with its lock, its index and its blobs, brought back in order first.
 
-    DATA/lock · DATA/cache/index/ · DATA/cache/blobs/ab/cd/SHA256 · DATA/cache/tmp/ · DATA/cache/lists/
+    DATA/lock · DATA/cache/index/ · DATA/cache/blobs/ab/SHA256 · DATA/cache/tmp/ · DATA/cache/lists/
     DATA/cache/tallies
 
 Everything below `cache` can be fetched again.

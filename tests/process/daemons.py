@@ -338,11 +338,11 @@ class Found:
 
 
 def blobs_of(data: Path) -> list[Path]:
-    return [path for path in (data / "cache" / "blobs").glob("*/*/*") if path.is_file()]
+    return [path for path in (data / "cache" / "blobs").glob("*/*") if path.is_file()]
 
 
 def blob_of(data: Path, digest: str) -> Path:
-    return data / "cache" / "blobs" / digest[:2] / digest[2:4] / digest
+    return data / "cache" / "blobs" / digest[:2] / digest
 
 
 def temps_of(data: Path) -> tuple[str, ...]:

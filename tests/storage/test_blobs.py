@@ -7,14 +7,15 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
-from pyproxy.model import as_sha256
+from pyproxy.model import Sha256, as_sha256
 from pyproxy.storage.blobs import LARGE, Blobs, Temp
 from pyproxy.storage.cache import OpenBlob
-from pyproxy.storage.disk import Disk
+from pyproxy.storage.disk import Disk, Where
 from pyproxy.storage.spool import Spool
 from tests.storage.stores import Faults, digest_of
 
@@ -22,10 +23,10 @@ DATA = b"the bytes of a wheel" * 100
 DIGEST = digest_of(DATA)
 
 
-def blobs_at(path: Path, fault: Faults | None = None) -> Blobs:
+def blobs_at(path: Path, fault: Faults | None = None, *, levels: Literal[1, 2] = 1, disk: Disk | None = None) -> Blobs:
     for name in ("blobs", "tmp"):
         (path / name).mkdir(exist_ok=True)
-    return Blobs(Disk(path, fault=fault), root=path / "blobs", tmp=path / "tmp")
+    return Blobs(disk or Disk(path, fault=fault), root=path / "blobs", tmp=path / "tmp", levels=levels)
 
 
 @pytest.fixture
@@ -133,9 +134,13 @@ def test_temp__discarded_during_a_write__waits_for_it(blobs: Blobs, monkeypatch:
     assert temp.fd == -1
 
 
-def test_adopt__whole_temp__stands_under_its_digest_and_nowhere_else(blobs: Blobs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("levels", "folder"), [(1, DIGEST[:2]), (2, f"{DIGEST[:2]}/{DIGEST[2:4]}")])
+def test_adopt__whole_temp__stands_under_its_digest_and_nowhere_else(
+    tmp_path: Path, levels: Literal[1, 2], folder: str
+) -> None:
+    blobs = blobs_at(tmp_path, levels=levels)
     adopted(blobs, DATA)
-    assert blobs.path(DIGEST) == tmp_path / "blobs" / DIGEST[:2] / DIGEST[2:4] / DIGEST
+    assert blobs.path(DIGEST) == tmp_path / "blobs" / folder / DIGEST
     assert blobs.path(DIGEST).read_bytes() == DATA
     assert blobs.path(DIGEST).stat().st_mode & 0o777 == 0o600
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -175,17 +180,32 @@ def test_temp__discarded__has_nothing_to_sync(blobs: Blobs) -> None:
     assert temp.fd == -1
 
 
-def test_adopt__bytes_and_names__are_synced_in_the_order_that_a_crash_asks_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("levels", [1, 2])
+def test_adopt__bytes_and_names__are_synced_in_the_order_that_a_crash_asks_for(
+    tmp_path: Path, levels: Literal[1, 2]
+) -> None:
     faults = Faults(errno.EIO)
-    blobs = blobs_at(tmp_path, faults)
+    blobs = blobs_at(tmp_path, faults, levels=levels)
     temp = blobs.temp()
     temp.write(DATA)
     del faults.calls[:]
     blobs.adopt(temp, DIGEST)
     temp.moved()
     calls = [what for what in faults.calls if what in {"fsync", "rename", "create"}]
-    # The temp's bytes; a rename that finds no folder; two folders; the rename; the names of all three.
-    assert calls == ["fsync", "rename", "create", "create", "rename", "fsync", "fsync", "fsync"]
+    # The temp's bytes; a rename that finds no folder; the folders; the rename; the names of all.
+    assert calls == ["fsync", "rename", *["create"] * levels, "rename", *["fsync"] * (levels + 1)]
+
+
+def test_adopt__second_of_a_folder__needs_none_made_and_one_synced(tmp_path: Path) -> None:
+    faults = Faults(errno.EIO)
+    blobs = blobs_at(tmp_path, faults)
+    adopted(blobs, DATA)
+    temp = blobs.temp()
+    temp.write(DATA)
+    del faults.calls[:]
+    blobs.adopt(temp, DIGEST)
+    temp.moved()
+    assert [what for what in faults.calls if what in {"fsync", "rename", "create"}] == ["fsync", "rename", "fsync"]
 
 
 def test_adopt__temp_swept_away__is_trouble(blobs: Blobs) -> None:
@@ -211,6 +231,69 @@ def test_open__set_aside_and_unlinked_meanwhile__reads_on(blobs: Blobs) -> None:
     os.close(fd)
     assert blobs.set_aside(DIGEST) is None
     assert list(blobs.walk()) == []
+
+
+# ---------------------------------------------------------------------- blobs of earlier versions
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    """A blob where an earlier version put it."""
+    adopted(blobs_at(tmp_path, levels=2), DATA)
+    path = tmp_path / "blobs" / DIGEST[:2] / DIGEST[2:4] / DIGEST
+    assert path.exists()
+    return path
+
+
+def test_open__blob_two_folders_deep__is_found_and_brought_up(blobs: Blobs, deep: Path) -> None:
+    times = deep.stat().st_mtime_ns
+    os.close(blobs.open(DIGEST))
+    assert blobs.path(DIGEST).read_bytes() == DATA
+    assert blobs.path(DIGEST).stat().st_mtime_ns == times  # rows have it
+    assert not deep.parent.exists()
+
+
+def test_open__blob_two_folders_deep_beside_another__leaves_the_folder(blobs: Blobs, deep: Path) -> None:
+    other = deep.with_name(f"{DIGEST[:4]}{'0' * 60}")
+    other.write_bytes(b"another")
+    os.close(blobs.open(DIGEST))
+    assert other.exists()
+
+
+@pytest.mark.parametrize("look", [Blobs.stat, Blobs.is_sound, Blobs.set_aside])
+def test_blob_two_folders_deep__whoever_looks__finds_it(
+    blobs: Blobs, deep: Path, look: Callable[[Blobs, Sha256], object]
+) -> None:
+    assert look(blobs, DIGEST)
+    assert not deep.exists()
+
+
+def test_open__blob_brought_up_by_another_just_now__is_found(tmp_path: Path, deep: Path) -> None:
+    class Late(Disk):
+        """Another process is quicker with each rename."""
+
+        def rename(self, source: Where, target: Where) -> bool:
+            super().rename(source, target)
+            return super().rename(source, target)
+
+    blobs = blobs_at(tmp_path, disk=Late(tmp_path))
+    os.close(blobs.open(DIGEST))
+    assert not deep.exists()
+
+
+def test_walk__blobs_of_both_depths__gives_all(blobs: Blobs, deep: Path) -> None:
+    adopted(blobs, b"another")
+    assert set(blobs.walk()) == {DIGEST, digest_of(b"another")}
+    assert deep.exists()
+
+
+def test_open__two_levels__looks_nowhere_else(tmp_path: Path) -> None:
+    adopted(blobs_at(tmp_path), DATA)
+    with pytest.raises(BlobDamaged):
+        blobs_at(tmp_path, levels=2).open(DIGEST)
+
+
+# ---------------------------------------------------------------------- damage
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "fifo", "gone", "unreadable"])

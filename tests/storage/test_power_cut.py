@@ -37,7 +37,7 @@ class Recorder(Disk):
         self._note("create", path, self.numbers[fd])
         return fd
 
-    def make_dir(self, path: Path) -> bool:
+    def make_dir(self, path: Where) -> bool:
         made = super().make_dir(path)
         if made:
             self._note("mkdir", path)
@@ -53,11 +53,11 @@ class Recorder(Disk):
         super().sync(fd, path)
         self._note("sync", path, self.numbers[fd])
 
-    def sync_dir(self, path: Path) -> None:
+    def sync_dir(self, path: Where) -> None:
         super().sync_dir(path)
         self._note("sync_dir", path)
 
-    def rename(self, source: Path, target: Path) -> bool:
+    def rename(self, source: Where, target: Where) -> bool:
         done = super().rename(source, target)
         if done:
             self._note("rename", source, self.shown(target))
@@ -69,7 +69,7 @@ class Recorder(Disk):
             self._note("unlink", path)
         return done
 
-    def point(self, name: str, path: Path) -> None:
+    def point(self, name: str, path: Where) -> None:
         super().point(name, path)
         if name == "committed":
             self.images.append((self.root / "cache" / "index" / "data.mdb").read_bytes())

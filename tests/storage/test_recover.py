@@ -107,6 +107,21 @@ def test_stop__with_a_blob_that_could_not_be_taken_away__is_not_clean(tmp_path: 
     assert len(reopened_soundly(tmp_path)) == 5
 
 
+def test_start__blobs_two_folders_deep_as_earlier_versions_had_them__are_held_and_brought_up(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for path in list((tmp_path / "cache" / "blobs").glob("*/*")):
+        deep = path.parent / path.name[2:4] / path.name
+        deep.parent.mkdir()
+        path.rename(deep)
+    crashed(tmp_path)
+    with opened(tmp_path) as store:
+        assert store.reconciled
+        assert store.reconciliation.drift == recover.Drift()
+        assert [got(store, f"public/{at}") for at in range(5)] == [b"data %d" % at for at in range(5)]
+        assert store.cache.stock.shrink_to(0) == 30
+    assert on_disk(tmp_path) == (0, 0)
+
+
 # ---------------------------------------------------------------------- what a crash leaves
 
 

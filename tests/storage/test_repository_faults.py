@@ -245,9 +245,9 @@ class Medium(Disk):
         super().sync(fd, path)
         Medium.synced.add(self.fstat(fd, path).st_ino)
 
-    def sync_dir(self, path: Path) -> None:
+    def sync_dir(self, path: Where) -> None:
         with Medium.lock:
-            entries = [path / name for name in self.names(path)]
+            entries = [Path(path) / name for name in self.names(Path(path))]
             found = {entry: status.st_ino for entry in entries if (status := self.lstat(entry)) is not None}
             super().sync_dir(path)
             Medium.lasting |= found
