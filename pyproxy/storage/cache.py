@@ -35,6 +35,9 @@ Body: TypeAlias = bytes  # a cache has `bytes` of its own
 THREADS: Final = 16
 """Each waits for the disk nearly all of its time: two syncs a file, and a file system does many of them as one."""
 
+QUICK: Final = 1 << 20
+"""Bytes of a file up to which the disk takes it so quickly that those stored with it may wait for it."""
+
 SHARED_FLUSH_SECONDS: Final = 15.0
 """How long the uses of one worker may be unknown to another that evicts."""
 
@@ -181,22 +184,15 @@ class BlobCache:
         taken = temp.handed_over()
         # The time of use is taken here and not when the row is written: what is read meanwhile is used later.
         one = Incoming(key, record, reservation.handed_over(), self._uses.now(), taken)
-        try:
-            work = self._submit(lambda: self._keep(one))
-        except StoreTrouble:
-            one.let_go()
-            raise
-        await self._waited_for(asyncio.wrap_future(work))
+        await self._waited_for(one, self._gathering.add if record.size <= QUICK else self._alone)
 
     async def put(self, body: Body, key: str, record: FileRecord, reservation: Reservation) -> None:
-        """The same for a few bytes in memory, of which many are kept at once."""
+        """The same for bytes in memory."""
         one = Incoming(key, record, reservation.handed_over(), self._uses.now(), body=body)
-        try:
-            kept = self._gathering.add(one)
-        except StoreTrouble:
-            one.let_go()
-            raise
-        await self._waited_for(kept)
+        await self._waited_for(one, self._gathering.add)
+
+    def _alone(self, one: Incoming) -> asyncio.Future[None]:
+        return asyncio.wrap_future(self._submit(lambda: self._keep(one)))
 
     def _keep(self, one: Incoming) -> None:
         self.stock.keep([one])
@@ -206,7 +202,12 @@ class BlobCache:
     def _keep_group(self, group: Sequence[Incoming]) -> None:
         self.stock.keep(group, each=partial(spread, self._pool))
 
-    async def _waited_for(self, storing: asyncio.Future[None]) -> None:
+    async def _waited_for(self, one: Incoming, begin: Callable[[Incoming], asyncio.Future[None]]) -> None:
+        try:
+            storing = begin(one)
+        except StoreTrouble:
+            one.let_go()
+            raise
         self._storing.add(storing)
         storing.add_done_callback(self._stored)
         await asyncio.shield(storing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import msgspec
 import pytest
 
 from pyproxy.errors import StoreFull, StoreTrouble
+from pyproxy.storage.blobs import Each
 from pyproxy.storage.cache import THREADS
-from pyproxy.storage.incoming import GROUP, spread
+from pyproxy.storage.incoming import GROUP, Incoming, spread
 from pyproxy.storage.stock import Stock
 from pyproxy.storage.store import Store
-from tests.storage.stores import Faults, assert_sound, got, in_memory, opened, record_of, reopened_soundly
+from tests.storage.stores import Faults, assert_sound, got, in_memory, opened, record_of, reopened_soundly, written
 
 FILES = {f"public/{name}": name.encode() * 100 for name in "abcd"}
 
@@ -27,18 +28,26 @@ async def together(
 ) -> dict[str, BaseException | None]:
     """Has all of them kept in one group; what came of each. `arm` is called before any of it is begun."""
     rooms = [await store.cache.reserve(len(data)) for data in files.values()]
+    keeping = [
+        store.cache.put(data, key, record_of(data), room)
+        for (key, data), room in zip(files.items(), rooms, strict=True)
+    ]
+    return dict(zip(files, await begun_at_once(store, keeping, arm), strict=True))
+
+
+async def begun_at_once(
+    store: Store, keeping: Sequence[Coroutine[None, None, None]], arm: Callable[[], None] = lambda: None
+) -> list[BaseException | None]:
+    """What came of each, where the first thread that is free finds all of them."""
     go_on = threading.Event()
     busy = [asyncio.ensure_future(store.cache.run(lambda: go_on.wait(10))) for _ in range(THREADS)]
     await asyncio.sleep(0)
     arm()
-    putting = [
-        asyncio.ensure_future(store.cache.put(data, key, record_of(data), room))
-        for (key, data), room in zip(files.items(), rooms, strict=True)
-    ]
+    tasks = [asyncio.ensure_future(one) for one in keeping]
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.gather(*busy)
-    return dict(zip(files, await asyncio.gather(*putting, return_exceptions=True), strict=True))
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_put__several_at_once__are_one_commit(tmp_path: Path) -> None:
@@ -50,6 +59,34 @@ async def test_put__several_at_once__are_one_commit(tmp_path: Path) -> None:
 
         assert faults.calls.count("commit") == 1
         assert {key: got(store, key) for key in FILES} == FILES
+        assert_sound(store)
+
+
+@pytest.mark.parametrize(("size", "groups"), [(1000, [3]), (1001, [1, 1, 1])])
+async def test_keep__temps_that_the_disk_takes_quickly__are_in_the_group_of_what_is_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, groups: list[int]
+) -> None:
+    monkeypatch.setattr("pyproxy.storage.cache.QUICK", 1000)
+    kept: list[int] = []
+    keep = Stock.keep
+
+    def noted(stock: Stock, incoming: Sequence[Incoming], *, each: Each = map) -> None:
+        kept.append(len(incoming))
+        keep(stock, incoming, each=each)
+
+    monkeypatch.setattr(Stock, "keep", noted)
+    with opened(tmp_path / "data") as store:
+        files = {"public/a": b"a" * size, "public/b": b"b" * size}
+        keeping = [
+            store.cache.keep(written(store, data), key, record_of(data), await store.cache.reserve(size))
+            for key, data in files.items()
+        ]
+        keeping.append(store.cache.put(b"c", "public/c", record_of(b"c"), await store.cache.reserve(1)))
+
+        assert set(await begun_at_once(store, keeping)) == {None}
+
+        assert kept == groups
+        assert {key: got(store, key) for key in files} == files
         assert_sound(store)
 
 
