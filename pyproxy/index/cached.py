@@ -92,7 +92,14 @@ class CachedIndex:
         self._changed = changed
         self._clock = clock
         self._shelf = Shelf()
-        self._stored = StoredPages(records, name=name, origin=origin, executor=executor, changes=fellows.changes)
+        self._stored = StoredPages(
+            records,
+            name=name,
+            origin=origin,
+            executor=executor,
+            changes=fellows.changes,
+            fetching=lambda: keeper.is_asking,
+        )
         self._missing: OrderedDict[ProjectName, float] = OrderedDict()
 
     async def projects(self) -> Served[Mapping[str, Names]]:

@@ -106,6 +106,11 @@ class Keeper(Generic[K, V]):
         if decide(self._rules, Have.COPY, self._age(copy)) in (Verdict.ASK, Verdict.ASK_BRIEFLY):
             self._flights.join(key, lambda: self._asked(what, ask, self._refresh_limit))
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether the remote is being asked for anything of this kind."""
+        return len(self._flights) > 0
+
     async def close(self) -> None:
         await self._flights.close()
 

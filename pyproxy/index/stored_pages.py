@@ -27,6 +27,12 @@ PAUSE_PER_FILE = 5e-6
 """Seconds that a page is not written after it came: who waits for it is answered meanwhile, and the writing would slow
 that down by half. What comes together is written together."""
 
+RUSH = 0.2
+"""Seconds for which pages wait at most while others are still being fetched, for whom the same holds."""
+
+_LOOK = 0.01
+"""Seconds between two looks at whether they are."""
+
 
 class _Due:
     """A page to be written. `then` is called once it is, or could not be. `outdated`: nobody wants it in the store."""
@@ -46,7 +52,8 @@ class _Due:
 class StoredPages:
     """Nobody waits for the disk: what is lost with the process can be asked for again.
 
-    The writes of one project go one after the other. `origin` is as CachedIndex has it.
+    The writes of one project go one after the other. `origin` is as CachedIndex has it; `fetching` tells whether
+    somebody waits for a page of this remote.
     """
 
     def __init__(
@@ -57,9 +64,11 @@ class StoredPages:
         origin: str,
         executor: Executor,
         changes: Changes,
+        fetching: Callable[[], bool] = lambda: False,
     ) -> None:
         self._records = records
         self._changes = changes
+        self._fetching = fetching
         self._name = name
         self._origin = origin
         self._executor = executor
@@ -148,12 +157,15 @@ class StoredPages:
         self._pause = loop.call_at(self._since + PAUSE, self._pause_on)
 
     def _pause_on(self) -> None:
-        """Writes, unless so many pages have come that the pause is longer."""
+        """Writes, unless so many pages have come that the pause is longer, or more are to come."""
         loop = asyncio.get_running_loop()
+        now = loop.time()
         files = sum(len(due.held.raw.files) for due in self._due.values())
         ends = self._since + PAUSE + files * PAUSE_PER_FILE
-        if ends > loop.time():
-            self._pause = loop.call_at(ends, self._begin)
+        if self._fetching():
+            ends = max(ends, min(now + _LOOK, self._since + RUSH))
+        if ends > now:
+            self._pause = loop.call_at(ends, self._pause_on)
         else:
             self._begin()
 

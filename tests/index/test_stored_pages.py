@@ -13,6 +13,7 @@ import pytest
 
 from pyproxy.errors import StoreTrouble
 from pyproxy.fellows import OwnChanges
+from pyproxy.index import stored_pages as module
 from pyproxy.index.shelf import Held
 from pyproxy.index.stored_pages import StoredPages
 from pyproxy.model import ProjectName, ProjectPage
@@ -55,6 +56,62 @@ async def test_pages__that_come_together__are_written_in_one_transaction(pages: 
     await pages.settled()
     assert [await stored(pages, name) for name in NAMES] == [ProjectPage(name, versions=("1.0",)) for name in NAMES]
     assert records.stamp() == before + 1
+
+
+class Rush:
+    """Whether others are fetched; counts how often it is asked."""
+
+    def __init__(self, records: Records, pool: ThreadPoolExecutor) -> None:
+        self.goes_on = True
+        self.looks = 0
+        self.pages = StoredPages(
+            records, name="up", origin=ORIGIN, executor=pool, changes=OwnChanges(), fetching=self.fetching
+        )
+
+    def fetching(self) -> bool:
+        self.looks += 1
+        return self.goes_on
+
+
+@pytest.fixture
+async def rush(records: Records, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rush]:
+    monkeypatch.setattr(module, "_LOOK", 0.001)
+    with ThreadPoolExecutor(1) as pool:
+        made = Rush(records, pool)
+        yield made
+        await made.pages.settled()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def test_pages__while_others_are_fetched__wait_for_them(
+    rush: Rush, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RUSH", 60.0)
+    before = records.stamp()
+    rush.pages.keep(NAMES[0], held(NAMES[0], "1.0"))
+    await until(lambda: rush.looks >= 3)
+    rush.pages.keep(NAMES[1], held(NAMES[1], "1.0"))
+    await until(lambda: rush.looks >= 6)
+    assert (records.stamp(), rush.pages.is_writing(NAMES[0])) == (before, True)
+
+    rush.goes_on = False
+    await until(lambda: not rush.pages.is_writing(NAMES[0]))
+    assert records.stamp() == before + 1
+    assert await stored(rush.pages, NAMES[1]) == ProjectPage(NAMES[1], versions=("1.0",))
+
+
+async def test_pages__while_others_are_fetched_without_end__wait_no_longer_than_a_rush(
+    rush: Rush, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RUSH", 0.01)
+    rush.pages.keep(NAMES[0], held(NAMES[0], "1.0"))
+    await until(lambda: not rush.pages.is_writing(NAMES[0]))
+    assert await stored(rush.pages, NAMES[0]) == ProjectPage(NAMES[0], versions=("1.0",))
 
 
 async def test_page__kept_again_before_it_is_written__is_the_newer_one(pages: StoredPages) -> None:
