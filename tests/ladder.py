@@ -60,7 +60,19 @@ RUNGS: tuple[tuple[str, ...], ...] = (
         "logs",
     ),
     ("selection",),
-    ("model", "part", "pouring", "secret", "units", "instants", "counted", "binding", "quick_aiohttp", "garbage"),
+    (
+        "model",
+        "part",
+        "pouring",
+        "secret",
+        "units",
+        "instants",
+        "counted",
+        "binding",
+        "deadlines",
+        "quick_aiohttp",
+        "garbage",
+    ),
     ("errors",),
     ("",),  # pyproxy/__init__.py, which everybody imports by importing anything
 )

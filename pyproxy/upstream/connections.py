@@ -20,6 +20,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 
+from pyproxy.deadlines import Deadlines
 from pyproxy.upstream.heads import Heads
 from pyproxy.upstream.trouble import Trouble, from_exception
 
@@ -61,6 +62,7 @@ class Channel:
         self.route = route
         self.protocol = cast("ResponseHandler", connection.protocol)  # there until the connection is closed
         self.unused_since = 0.0
+        self._asked = 0.0  # when the question was, by the loop's clock
         self._connection = connection
         self._connections = connections
 
@@ -69,15 +71,9 @@ class Channel:
 
         Raises BROKEN, and Trouble at `until` (the loop's time); the channel is closed then.
         """
-        loop = asyncio.get_running_loop()
-        protocol = self.protocol
-        began = loop.time()
-
-        def give_up() -> None:
-            protocol.set_exception(Trouble(f"no answer within {loop.time() - began:.1f} s", again=True, timeout=True))
-
-        # Wakes the reader by itself: a third of what asyncio.timeout takes, which cancels the task.
-        limit = loop.call_at(until, give_up)
+        protocol, connections = self.protocol, self._connections
+        self._asked = connections.now()
+        connections.heads.set(self, until)
         try:
             self.expect(bodiless=method == "HEAD")
             if protocol.transport is not None:  # else reading tells how it was lost
@@ -90,7 +86,12 @@ class Channel:
             self.close()
             raise
         finally:
-            limit.cancel()
+            connections.heads.drop(self)
+
+    def give_up(self) -> None:
+        """Wakes who waits for the head of an answer."""
+        waited = self._connections.now() - self._asked
+        self.protocol.set_exception(Trouble(f"no answer within {waited:.1f} s", again=True, timeout=True))
 
     def expect(self, *, bodiless: bool) -> None:
         """Makes a parser for the next answer."""
@@ -123,6 +124,9 @@ class Connections:
         # Slots count the requests, so there is no limit here: a second queue would hide who waits.
         self._connector = aiohttp.TCPConnector(limit=0, resolver=resolver, timeout_ceil_threshold=float("inf"))
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.heads: Deadlines[Channel] = Deadlines(Channel.give_up)
+        """By when the head of an answer must have come."""
         self._unused: dict[Route, list[Channel]] = {}  # by route, the longest unused first
         self._sweeping: asyncio.TimerHandle | None = None
         self._closed = False

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
+from pyproxy.deadlines import Deadlines
 from pyproxy.upstream.values import Kind
 
 SHARE = 0.8
@@ -16,7 +17,7 @@ SHARE = 0.8
 class Slots:
     """Places for `limit` requests. Who waits is served in the order of coming, as far as the shares go.
 
-    Waiting takes one future and one timer: two semaphores within asyncio.timeout took a fifth of a page's request.
+    Waiting takes a future and a deadline: two semaphores within asyncio.timeout took a fifth of a page's request.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,6 +26,7 @@ class Slots:
         self._files = _Share(share)
         self._others = _Share(share)
         self._coming = count()
+        self._deadlines: Deadlines[asyncio.Future[None]] = Deadlines(_too_late)
 
     def free(self, kind: Kind) -> Callable[[], None] | None:
         """A place, where one is free now: what gives it back. Calling that twice is once."""
@@ -58,7 +60,7 @@ class Slots:
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         share.waiting.append((next(self._coming), place))
-        limit = loop.call_at(until, _too_late, place)
+        self._deadlines.set(place, until)
         try:
             await place
         except asyncio.CancelledError:
@@ -66,7 +68,7 @@ class Slots:
                 self._take_back(share)  # handed out just now, to nobody
             raise
         finally:
-            limit.cancel()
+            self._deadlines.drop(place)
 
     def _hand_out(self, share: _Share) -> None:
         self._free -= 1

@@ -84,7 +84,7 @@ async def rush(records: Records, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.001)
 
 
