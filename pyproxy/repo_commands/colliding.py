@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pyproxy.collisions import Known, collisions
+from pyproxy.collisions import Known, Watched, collisions
 from pyproxy.config import Config
-from pyproxy.errors import PyproxyError
+from pyproxy.errors import PyproxyError, VersionUnknown
 from pyproxy.site import watched_of
-from pyproxy.storage.repository import open_local
+from pyproxy.storage.repository import Repositories, open_local
 from pyproxy.storage.store import open_store
 
 
@@ -28,11 +28,22 @@ def _colliding(config: Config) -> Iterator[str]:
         try:
             known = Known(store.records, store.lists)
             for watched in watched_of(config):
-                where = f"distributions.{watched.name}.merge"
-                for project, remote in sorted(collisions(repositories, known, watched).items()):
-                    why = f"{project} is both in repository {watched.repository} and on remote {remote}"
-                    yield f"{config.where(where)}: {where}: {why}; make it private, or merge: shadow"
+                for key, why in _of(watched, repositories, known):
+                    where = f"distributions.{watched.name}.{key}"
+                    yield f"{config.where(where)}: {where}: {why}"
         finally:
             repositories.close()
     finally:
         store.close()
+
+
+def _of(watched: Watched, repositories: Repositories, known: Known) -> Iterator[tuple[str, str]]:
+    """What there is to say of one distribution, and by which of its keys."""
+    try:
+        found = collisions(repositories, known, watched)
+    except VersionUnknown as exc:  # the others may collide all the same
+        yield "repository_version", str(exc)
+        return
+    for project, remote in sorted(found.items()):
+        why = f"{project} is both in repository {watched.repository} and on remote {remote}"
+        yield "merge", f"{why}; make it private, or merge: shadow"

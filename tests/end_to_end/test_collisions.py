@@ -171,6 +171,22 @@ async def test_check__says_where_and_asks_nobody(up: RawUpstream, tmp_path: Path
     assert up.count() == asked
 
 
+async def test_check__pinned_to_no_version__tells_of_that_and_of_the_others(up: RawUpstream, tmp_path: Path) -> None:
+    project(up)
+    pinned = "  early:\n    remote: up\n    repository: team\n    repository_version: 7\n"
+    main = local(up, merge="ahead", default="true").replace("  main:", f"{pinned}  main:")
+    async with serving(tmp_path, main) as served:
+        await give(served)
+        await served.page()
+        await served.settled()
+
+    version, collision = await checked(tmp_path)
+    assert version.endswith(
+        ":7: distributions.early.repository_version: repository team has no version 7: the latest is 1"
+    )
+    assert "distributions.main.merge: alpha is both" in collision
+
+
 async def test_check__of_a_store_that_cannot_be_read__says_so_and_is_right_all_the_same(tmp_path: Path) -> None:
     async with serving(tmp_path, local(None)):
         pass
