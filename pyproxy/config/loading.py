@@ -34,8 +34,8 @@ EMBEDDED = "embedded default"
 _SYSTEM = Path("/etc/pyproxy")
 _FILE = "pyproxy.yaml"
 
-_MAIN = "main"
 _MOST_WORKERS = 1024
+_MAIN = "main"
 """The distribution, and its repository, of a file that declares none."""
 
 _SECTIONS = ("server", "storage", "remotes", "repositories", "guards", "distributions")
