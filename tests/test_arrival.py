@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,25 @@ async def test_run__what_has_come_meanwhile__is_hashed_and_kept_too(
     assert await client(arrival) == BODY
     await task
     assert shelf.kept == ({DIGEST: BODY} if full_at is None else {})
+
+
+async def test_run__comes_fast__is_never_taken_in_more_than_has_come_before(
+    shelf: Shelf, pool: ThreadPoolExecutor
+) -> None:
+    """Beside the piece that it begins with; else a client would wait for most of a file of some megabytes."""
+    body = BODY * 4
+    remote = ScriptedFile(body, [Part(step=INLINE)])
+    arrival = arriving(opener(remote), shelf, pool, Promise({"sha256": hashlib.sha256(body).hexdigest()}, len(body)))
+    task = asyncio.create_task(arrival.run())
+    seen = [FIRST]
+    with arrival.reading():
+        while arrival.landed is None:
+            await arrival.changed()
+            seen.append(arrival.arrived)
+    await task
+
+    assert all(after <= 2 * before + INLINE for before, after in pairwise(seen))
+    assert max(after - before for before, after in pairwise(seen)) > INLINE
 
 
 async def test_run__room_is_short__reads_no_more_than_there_is_room_for(

@@ -15,7 +15,7 @@ from typing import Final
 
 from pyproxy.arrival.promise import Landed, Open, Promise, Store
 from pyproxy.arrival.tail import Tail
-from pyproxy.arrival.written import Data, Written, hash_and_write, no_more
+from pyproxy.arrival.written import AT_ONCE, Data, Written, hash_and_write, no_more
 from pyproxy.digests import Hasher, hasher, same
 from pyproxy.errors import ContentWrong, NotThere, RemoteFailed, StoreTrouble
 from pyproxy.model import Sha256
@@ -262,11 +262,12 @@ class Arrival(Tail):
     async def _write(self, spool: Spool, stream: FileStream, data: Data) -> Written:
         if len(data) < INLINE:
             return hash_and_write(self._hash, spool, data, no_more)
-        room = self._room_bytes - self.arrived - len(data)  # for what comes beside these
+        # Beside these no more than has come before: readers of a shorter file do not wait until most of it is here.
+        room = min(AT_ONCE, self.arrived, self._room_bytes - self.arrived - len(data))
 
-        def more(limit: int) -> Data:
+        def more() -> Data:
             nonlocal room
-            piece = stream.more(min(limit, room))
+            piece = stream.more(room)
             room -= len(piece)
             return piece
 

@@ -22,8 +22,8 @@ class Written(NamedTuple):
     why: StoreTrouble | None = None
 
 
-def hash_and_write(hash_: Callable[[Data], None], spool: Spool, data: Data, more: Callable[[int], Data]) -> Written:
-    """`more` gives what has come by now, at most as many bytes as it is told; nothing where there is none."""
+def hash_and_write(hash_: Callable[[Data], None], spool: Spool, data: Data, more: Callable[[], Data]) -> Written:
+    """`more` gives what has come by now and shall be taken too; nothing where there is none."""
     nbytes = 0
     while data:
         hash_(data)
@@ -32,10 +32,10 @@ def hash_and_write(hash_: Callable[[Data], None], spool: Spool, data: Data, more
         except StoreTrouble as exc:
             return Written(nbytes, data, exc)
         nbytes += len(data)
-        data = more(AT_ONCE - nbytes)
+        data = more()
     return Written(nbytes)
 
 
-def no_more(_limit: int) -> Data:
+def no_more() -> Data:
     """For bytes that are few: the loop sees to the next."""
     return b""
