@@ -46,7 +46,7 @@ class About(msgspec.Struct, rename="kebab"):
 class _UsualMeta(msgspec.Struct, rename="kebab"):
     """`meta` of a `_UsualPage`. Where only some servers put things, there is nothing."""
 
-    api_version: str
+    api_version: str | None = None
     tracks: list[str] | str | None = None
     versions: None = None
     project_status: None = None

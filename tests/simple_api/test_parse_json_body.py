@@ -68,6 +68,7 @@ def test_status__wherever_servers_put_it__is_read(keys: dict[str, object]) -> No
         {"alternate_locations": ""},
         {"meta": {"api-version": "1.4", "_last-serial": 7, "tracks": ["https://index.example/p/"]}},
         {"meta": {"api-version": "1.4", "tracks": "https://index.example/p/"}},
+        {"meta": {}},
         {"name": "Proj"},
         {"name": None},
     ],
