@@ -1,7 +1,7 @@
 """What stands beside the archives of one remote, as the index has it: small documents, checked as they are read.
 
-Written behind the answers, those that come together in one commit. Not as blobs: a file of a few KiB costs two folders,
-four syncs and three inodes, which took twice the processor time of all else that is done for it.
+Written behind the answers, those that come together in one commit. Not as blobs: a few KiB in a file of their own, with
+its inode, folder and syncs, took twice the processor time of all else that is done for them.
 """
 
 from __future__ import annotations
