@@ -21,6 +21,9 @@ STEP: Final = 8 * 1024 * 1024
 FAST: Final = 1024 * 1024
 """Bytes that a fast client has made room for, once it has had some before."""
 
+LONG: Final = 2 * STEP
+"""Bytes still to come for which more room pays: files of 5 MB went a tenth slower with it."""
+
 _BUF_LOCK: Final = 72  # SO_BUF_LOCK (asm-generic/socket.h), of Linux 5.14
 
 
@@ -38,7 +41,7 @@ def pour(sock: Socket, file: int, start: int, count: int, *, again: bool) -> int
     `again`: it has had some and was full. Raises OSError, BlockingIOError where it takes none.
     """
     given = os.sendfile(sock.fileno(), file, start, min(count, STEP))
-    if again and given >= FAST:
+    if again and given >= FAST and count - given > LONG:
         make_room(sock)
     return given
 

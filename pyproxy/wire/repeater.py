@@ -8,7 +8,7 @@ import os
 import socket
 from typing import Any, Protocol
 
-from pyproxy.pouring import FAST, STEP, make_room
+from pyproxy.pouring import FAST, LONG, STEP, make_room
 from pyproxy.wire.delivery import MORE, Delivery
 from pyproxy.wire.memory import Answer
 from pyproxy.wire.times import Times
@@ -76,7 +76,8 @@ class Repeater:
             pass  # full, or broken: the next step tells which
         if given == size:
             return True
-        if given >= FAST and self.times.served:  # which it has taken, or this one would not have begun
+        # What was served it has taken, or this one would not have begun.
+        if given >= FAST and size - given > LONG and self.times.served:
             make_room(self._sock)
         self.delivery = Delivery(answer, self._sock, given, started)
         return False
