@@ -183,15 +183,20 @@ class Blobs:
         """What `look` finds of a blob, where it lies now or lay before."""
         found = look(self._name(digest))
         if found is None and self._levels == 1:
-            self._bring_up(digest)
-            found = look(self._name(digest))  # in any case: another may have brought it up just now
+            found = look(self._brought_up(digest))  # in any case: another may have brought it up just now
         return found
 
-    def _bring_up(self, digest: Sha256) -> None:
-        deep = self._deep_name(digest)
-        if self._disk.rename(deep, self._name(digest)):
+    def _brought_up(self, digest: Sha256) -> str:
+        """Where a blob of an earlier version lies now: where it was, if the disk refuses to move it. A full one may."""
+        deep, name = self._deep_name(digest), self._name(digest)
+        try:
+            moved = self._disk.rename(deep, name)
+        except StoreTrouble:
+            return deep
+        if moved:
             with contextlib.suppress(StoreTrouble):  # there are others in it
                 self._disk.remove_dir(os.path.dirname(deep))  # noqa: PTH120 - as its path: a Path takes 5 µs
+        return name
 
     def temp(self) -> Temp:
         """A new temporary file. Raises StoreFull, StoreTrouble."""

@@ -281,6 +281,21 @@ def test_open__blob_brought_up_by_another_just_now__is_found(tmp_path: Path, dee
     assert not deep.exists()
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_open__disk_does_not_let_the_blob_be_brought_up__reads_it_where_it_is(
+    tmp_path: Path, deep: Path, number: int
+) -> None:
+    faults = Faults(number)
+    blobs = blobs_at(tmp_path, faults)
+    faults.fail("rename")
+    fd = blobs.open(DIGEST)
+    assert os.pread(fd, len(DATA), 0) == DATA
+    os.close(fd)
+    assert blobs.stat(DIGEST) is not None
+    assert blobs.is_sound(DIGEST)
+    assert deep.exists()
+
+
 def test_walk__blobs_of_both_depths__gives_all(blobs: Blobs, deep: Path) -> None:
     adopted(blobs, b"another")
     assert set(blobs.walk()) == {DIGEST, digest_of(b"another")}
