@@ -12,7 +12,7 @@ from typing import Any
 from pyproxy import logs
 
 _BATCH = 64  # connections accepted between two looks at the rest of the world
-_RUSH = 0.005  # seconds after those before in which more come: then twice as many are accepted at once
+_RUSH = 0.005  # seconds after those before, or else a turn, in which more come: then twice as many are accepted at once
 _COURTESY = 0.001  # seconds for processes with fewer connections to take one, before this one does
 _PAUSE = 0.2  # seconds before trying again to accept when the process is out of descriptors or memory
 
@@ -50,6 +50,7 @@ class Entrance:
         self._most = _BATCH if ahead is None else 1
         self._pace = 1  # connections to be accepted at once
         self._took = 0.0  # when the last ones were, by the loop's clock
+        self._fresh = 0  # how often some were accepted in this turn of the loop and the one before
         self._loop = asyncio.get_running_loop()
         self._transport = _maker(self._loop)
         self._watching = False
@@ -128,10 +129,19 @@ class Entrance:
 
         Who looks for one more and finds nobody loses 25 µs before the one that came is heard.
         """
+        if self._most == 1:
+            return 1
         now = self._loop.time()
-        self._pace = min(2 * self._pace, self._most) if now - self._took < _RUSH else 1
+        rush = self._fresh or now - self._took < _RUSH
+        self._pace = min(2 * self._pace, self._most) if rush else 1
         self._took = now
+        self._fresh += 1
+        # A busy loop's turns take longer than a rush may pause. The second call comes after the next turn's sockets.
+        self._loop.call_soon(self._loop.call_soon, self._turned)
         return self._pace
+
+    def _turned(self) -> None:
+        self._fresh -= 1
 
     def _take_breath(self, exc: OSError) -> None:
         """Waits before accepting again: without descriptors or memory, trying at once would only burn time."""

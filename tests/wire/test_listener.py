@@ -307,8 +307,11 @@ async def test_connections__one_now_and_then__are_taken_without_a_look_for_more(
                 assert looks == number
 
 
-async def test_connections__in_a_rush__are_taken_more_and_more_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entrance_module, "_RUSH", 60.0)
+@pytest.mark.parametrize("rush", [60.0, 0.0], ids=["quick-turns", "slow-turns"])
+async def test_connections__in_a_rush__are_taken_more_and_more_at_once(
+    monkeypatch: pytest.MonkeyPatch, rush: float
+) -> None:
+    monkeypatch.setattr(entrance_module, "_RUSH", rush)
     turns: list[int] = []
     async with serving(path_only) as listener:
         take, entrance = entrance_module.Entrance._take_some, listener._entrance
