@@ -72,6 +72,15 @@ class _Flow:
         if self.failed is not None or self._at >= self._end:
             self.over.set_result(None)
 
+    def check(self) -> None:
+        """Raises what it failed with, and forgets it: whose frames know it is work for the collector of garbage."""
+        failed, self.failed = self.failed, None
+        try:
+            if failed is not None:
+                raise failed
+        finally:
+            del failed
+
     def _give_some(self) -> None:
         count = pour(self._sock, self._fd, self._at, self._end - self._at, again=self._at > self._start)
         if not count:
@@ -147,8 +156,7 @@ class Outlet:
         flow = _Flow(sock, fd, start, end, passed=self._passed_by)
         if not flow.over.done():
             await self._flows(sock.fileno(), flow)
-        if flow.failed is not None:
-            raise flow.failed
+        flow.check()
 
     async def _flows(self, sock: int, flow: _Flow) -> None:
         """Goes on whenever the socket takes more, until it is over."""

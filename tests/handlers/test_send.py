@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from pyproxy.app import running
 from pyproxy.config import UnixListen
-from pyproxy.wire import Limits, Where
+from pyproxy.handlers.send import Outlet
+from pyproxy.wire import Limits, Request, Where
 from tests.daemon import Project, configured, noise, one_remote
 from tests.fakes.faults import Chunked
 from tests.fakes.raw_client import RawClient, connected
 from tests.fakes.raw_upstream import RawUpstream
+from tests.wire.serving import get, serving, until
 
 NAME = "alpha-1.0.tar.gz"
 REQUEST = f"GET /pypi/main/files/up/files/{NAME} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
@@ -51,10 +55,10 @@ async def where(request: pytest.FixtureRequest, way: str, tmp_path: Path) -> Asy
                     await asyncio.sleep(0.01)
 
 
-async def taken(client: RawClient, *, pause: float, most: int, until: float) -> int:
+async def taken(client: RawClient, *, pause: float, most: int, seconds: float) -> int:
     """How many bytes come when they are taken at this pace, for so long."""
     loop = asyncio.get_running_loop()
-    over = loop.time() + until
+    over = loop.time() + seconds
     got = 0
     while loop.time() < over:
         piece = await client.receive(most)
@@ -70,7 +74,7 @@ async def test_clients__one_takes_nothing_and_one_little_by_little__the_first_al
             await client.send(REQUEST)
         assert await idle.receive(1)
 
-        assert await taken(slow, pause=0.03, most=16_384, until=3 * STALL) < len(BODY)
+        assert await taken(slow, pause=0.03, most=16_384, seconds=3 * STALL) < len(BODY)
         got = 1
         try:
             while piece := await idle.receive():
@@ -78,3 +82,37 @@ async def test_clients__one_takes_nothing_and_one_little_by_little__the_first_al
         except ConnectionError:
             pass  # over TCP
         assert got < len(BODY)
+
+
+async def test_client__leaves_in_the_middle__leaves_nothing_to_the_collector_of_garbage(tmp_path: Path) -> None:
+    stored = tmp_path / NAME
+    stored.write_bytes(BODY)
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(BODY)
+        await response.prepare(request)
+        with stored.open("rb") as file:
+            try:
+                await Outlet(request, response).from_fd(file.fileno(), 0, len(BODY))
+            except ConnectionError:
+                pass
+            finally:
+                left.set()
+        return response
+
+    def alive() -> list[Request]:
+        return [one for one in gc.get_objects() if isinstance(one, Request)]
+
+    left = asyncio.Event()
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(handler) as listener, connected(listener.address, receive_buffer=4096) as client:
+            await client.send(get())
+            await client.receive(1)
+            client.reset()
+            await left.wait()
+            await until(lambda: not alive())
+    finally:
+        gc.enable()
