@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from msgspec.json import Decoder
@@ -11,12 +11,20 @@ from msgspec.json import Decoder
 from pyproxy.errors import PageUnreadable
 from pyproxy.model import File, Hashes, ProjectName, ProjectPage, normalised, printable
 from pyproxy.simple_api import fields
+from pyproxy.simple_api.about import (
+    About,
+    UsualAbout,
+    as_type,
+    check_meta,
+    check_version,
+    members,
+    with_meta,
+    with_usual,
+)
 from pyproxy.simple_api.columns import put_together
 from pyproxy.simple_api.listed import NOTHING, ListedFile, Sha256Alone, Size, UsualFile
 from pyproxy.simple_api.references import BadLink, all_plain
 from pyproxy.simple_api.shelf import MAX_FILES, Shelf
-
-T = TypeVar("T")
 
 # Above this the files are decoded one by one, though that takes twice as long: a decoder keeps the interpreter's lock
 # until it is done, 1 ms for a MB, and what hostile bodies become is 20 times as large.
@@ -25,49 +33,13 @@ _AT_ONCE = 4 * 1024 * 1024
 # A page of 64 MiB has some 1.9 million commas, one in 35 bytes. "[1,1,1…" has one in two, and takes 2 GB when decoded.
 _MAX_COMMAS = 2_500_000
 _MAX_FILE = 64 * 1024
-_MAX_FIELD = 8 * 1024 * 1024
 
 # RFC 8259 §8.1: parsers "MAY ignore the presence of a byte order mark rather than treating it as an error".
 BOM = b"\xef\xbb\xbf"
 
 
-class About(msgspec.Struct, rename="kebab"):
-    """What stands beside the files: each by itself, so that a wrong field costs no more than itself."""
-
-    name: msgspec.Raw = NOTHING
-    meta: msgspec.Raw = NOTHING
-    versions: msgspec.Raw = NOTHING
-    project_status: msgspec.Raw = NOTHING
-    project_status_reason: msgspec.Raw = NOTHING
-    tracks: msgspec.Raw = NOTHING
-    alternate_locations: msgspec.Raw = NOTHING
-
-
-class _UsualMeta(msgspec.Struct, rename="kebab"):
-    """`meta` of a `_UsualPage`. Where only some servers put things, there is nothing."""
-
-    api_version: str | None = None
-    tracks: list[str] | str | None = None
-    versions: None = None
-    project_status: None = None
-    project_status_reason: None = None
-    alternate_locations: None = None
-
-
-class _UsualPage(msgspec.Struct, rename="kebab", kw_only=True):
-    """A page as nearly every index sends it: each thing where it should be, and of the type that it should be.
-
-    Read in one go: what stands beside the files, field by field, took as long as twelve files.
-    """
-
-    meta: _UsualMeta
+class _UsualPage(UsualAbout, rename="kebab", kw_only=True):
     files: list[UsualFile]
-    name: str | None = None
-    versions: list[str] | None = None
-    project_status: msgspec.Raw = NOTHING
-    project_status_reason: None = None
-    tracks: None = None
-    alternate_locations: list[str] | str | None = None
 
 
 class _Page(About, rename="kebab", kw_only=True):
@@ -82,12 +54,10 @@ _usual_page = Decoder(_UsualPage)
 _page = Decoder(_Page)
 _loose_page = Decoder(_LoosePage)
 LIST = Decoder(list[msgspec.Raw])
-_object = Decoder(dict[str, msgspec.Raw])
 _file = Decoder(ListedFile)
 _text = Decoder(str)
 _integer = Decoder(Size)
 _flag = Decoder(bool)
-_texts = Decoder(list[str])
 _digests: Decoder[dict[str, str | None] | None] = Decoder(dict[str, str | None] | None)
 _metadata: Decoder[bool | dict[str, str | None] | None] = Decoder(bool | dict[str, str | None] | None)
 _anything = Decoder(Any)
@@ -116,7 +86,7 @@ def parse_json(body: bytes, project: ProjectName, shelf: Shelf) -> ProjectPage:
             else:
                 _put(file, shelf, usual)
     found = shelf.files if together is None else together
-    return _with_usual(page, project, found) if isinstance(page, _UsualPage) else _with_meta(page, project, found)
+    return with_usual(page, project, found) if isinstance(page, _UsualPage) else with_meta(page, project, found)
 
 
 def _read(
@@ -127,7 +97,7 @@ def _read(
         # What is not as it should be is read again, in the end file by file: one wrong file must not cost the others.
         try:
             usual = _usual_page.decode(body)
-            _check_version(usual.meta.api_version)
+            check_version(usual.meta.api_version)
             return usual, usual.files
         except (ValueError, RecursionError):
             pass
@@ -150,19 +120,6 @@ def _read(
     if len(files) > MAX_FILES:
         raise PageUnreadable(f"it has more than {MAX_FILES} files")
     return loose, files
-
-
-def check_meta(page: About) -> None:
-    """Raises PageUnreadable for a page of a repository version other than 1 (PEP 629)."""
-    version = as_type(_anything, _members(page.meta).get("api-version", NOTHING))
-    _check_version(None if version is None else str(version))
-
-
-def _check_version(version: str | None) -> None:
-    try:
-        fields.checked_version(version)
-    except fields.BadField as exc:
-        raise PageUnreadable(str(exc)) from exc
 
 
 class _Usual(NamedTuple):
@@ -253,15 +210,15 @@ def _put_loose(raw: msgspec.Raw, shelf: Shelf) -> None:
 
 def _mended(raw: msgspec.Raw, shelf: Shelf) -> ListedFile | None:
     """The file without its wrong fields; None, and dropped, where one is wrong that it cannot be without."""
-    members = _members(raw)
-    filename = as_type(_text, members.get("filename", NOTHING))
-    url = as_type(_text, members.get("url", NOTHING))
+    found = members(raw)
+    filename = as_type(_text, found.get("filename", NOTHING))
+    url = as_type(_text, found.get("url", NOTHING))
     if filename is None or url is None:
         shelf.drop(filename or "a file", "without a name or without a URL")
         return None
     try:
-        hashes = _digests.decode(members.get("hashes", NOTHING))
-        yanked = _anything.decode(members.get("yanked", NOTHING))
+        hashes = _digests.decode(found.get("hashes", NOTHING))
+        yanked = _anything.decode(found.get("yanked", NOTHING))
     except (ValueError, RecursionError):
         # Without them it would be offered unchecked, or as if it were not yanked (PEP 592 forbids mirrors that).
         shelf.drop(filename, "its hashes or its yanked cannot be read")
@@ -270,83 +227,13 @@ def _mended(raw: msgspec.Raw, shelf: Shelf) -> ListedFile | None:
         filename=filename,
         url=url,
         hashes=hashes,
-        requires_python=as_type(_text, members.get("requires-python", NOTHING)),
+        requires_python=as_type(_text, found.get("requires-python", NOTHING)),
         yanked=yanked if isinstance(yanked, str) else bool(yanked),
-        core_metadata=as_type(_metadata, members.get("core-metadata", NOTHING)),
-        dist_info_metadata=members.get("dist-info-metadata", NOTHING),
-        data_dist_info_metadata=members.get("data-dist-info-metadata", NOTHING),
-        gpg_sig=as_type(_flag, members.get("gpg-sig", NOTHING)),
-        size=as_type(_integer, members.get("size", NOTHING)),
-        upload_time=as_type(_text, members.get("upload-time", NOTHING)),
-        provenance=as_type(_text, members.get("provenance", NOTHING)),
+        core_metadata=as_type(_metadata, found.get("core-metadata", NOTHING)),
+        dist_info_metadata=found.get("dist-info-metadata", NOTHING),
+        data_dist_info_metadata=found.get("data-dist-info-metadata", NOTHING),
+        gpg_sig=as_type(_flag, found.get("gpg-sig", NOTHING)),
+        size=as_type(_integer, found.get("size", NOTHING)),
+        upload_time=as_type(_text, found.get("upload-time", NOTHING)),
+        provenance=as_type(_text, found.get("provenance", NOTHING)),
     )
-
-
-def _with_usual(page: _UsualPage, project: ProjectName, files: tuple[File, ...]) -> ProjectPage:
-    """What stands beside the files."""
-    status, reason = _status(page.project_status) if page.project_status is not NOTHING else (None, None)
-    status = fields.marker(status) if status else None
-    return ProjectPage(
-        project,
-        files,
-        versions=fields.versions(page.versions) if page.versions else None,
-        status=status,
-        status_reason=fields.text(reason) or None if status and reason else None,
-        tracks=fields.urls(_listed(page.meta.tracks)),
-        alternate_locations=fields.urls(_listed(page.alternate_locations)),
-    )
-
-
-def _listed(urls: list[str] | str | None) -> list[str]:
-    return [urls] if isinstance(urls, str) else urls or []
-
-
-def _with_meta(page: About, project: ProjectName, files: tuple[File, ...]) -> ProjectPage:
-    """The same, field by field; each key also where other servers put it."""
-    meta = _members(page.meta)
-    status, reason = _status(page.project_status)
-    if status is None:
-        status, reason = _status(meta.get("project-status", NOTHING))
-    if reason is None:
-        reason = as_type(_text, page.project_status_reason) or as_type(
-            _text, meta.get("project-status-reason", NOTHING)
-        )
-    status = fields.marker(status)
-    return ProjectPage(
-        project,
-        files,
-        versions=fields.versions(as_type(_texts, page.versions) or as_type(_texts, meta.get("versions", NOTHING))),
-        status=status,
-        status_reason=fields.text(reason) or None if status and reason else None,
-        tracks=fields.urls(_urls(meta.get("tracks", NOTHING)) or _urls(page.tracks)),
-        alternate_locations=fields.urls(
-            _urls(page.alternate_locations) or _urls(meta.get("alternate-locations", NOTHING))
-        ),
-    )
-
-
-def _status(raw: msgspec.Raw) -> tuple[str | None, str | None]:
-    """PEP 792: an object of status and reason; some say the status alone."""
-    members = _members(raw)
-    if members:
-        return as_type(_text, members.get("status", NOTHING)), as_type(_text, members.get("reason", NOTHING))
-    return as_type(_text, raw), None
-
-
-def _urls(raw: msgspec.Raw) -> list[str]:
-    alone = as_type(_text, raw)
-    return [alone] if alone else as_type(_texts, raw) or []
-
-
-def _members(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
-    return as_type(_object, raw) or {}
-
-
-def as_type(decoder: Decoder[T], raw: msgspec.Raw) -> T | None:
-    """The value as what it should be; None where it is absent, null, of another type, or larger than it may be."""
-    if raw is NOTHING or len(memoryview(raw)) > _MAX_FIELD:
-        return None
-    try:
-        return decoder.decode(raw)
-    except (ValueError, RecursionError):
-        return None

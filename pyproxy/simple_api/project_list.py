@@ -8,12 +8,13 @@ import msgspec
 
 from pyproxy.errors import PageUnreadable
 from pyproxy.model import normalised
+from pyproxy.simple_api.about import About, as_type, check_meta
 from pyproxy.simple_api.listed import NOTHING
 from pyproxy.simple_api.markup import tags
 from pyproxy.simple_api.negotiate import Kind
 from pyproxy.simple_api.parse import kind_of
 from pyproxy.simple_api.parse_html import check_version, is_index_heading, must_be_whole, text_of
-from pyproxy.simple_api.parse_json import BOM, LIST, About, as_type, check_meta
+from pyproxy.simple_api.parse_json import BOM, LIST
 
 _WANTED = frozenset({"html", "meta", "title", "h1", "a"})
 _WITH_TEXT = frozenset({"title", "h1", "a"})
