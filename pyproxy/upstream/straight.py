@@ -22,6 +22,8 @@ PIECE: Final = 1024 * 1024
 WORTH: Final = 512 * 1024
 """Bytes still to come from which on it pays: the buffer is new memory once."""
 
+_NOTHING: Final = memoryview(b"")  # of no buffer: an empty piece of one would keep all of it
+
 
 class Straight(asyncio.BufferedProtocol):
     """Stands in for aiohttp's protocol while the rest of a body comes, and no longer.
@@ -70,10 +72,10 @@ class Straight(asyncio.BufferedProtocol):
         if (exc := self._content.exception()) is not None:
             raise exc
         if self._early:
-            here, self._early = self._early[:limit], self._early[limit:]
+            here, self._early = self._early[:limit], self._early[limit:] or _NOTHING
             return here
         got, self._filled = self._filled, 0
-        return self._buffer[:got]
+        return self._buffer[:got] if got else _NOTHING
 
     def more(self, limit: int) -> memoryview:
         """Called in the thread that has used the last piece, while nobody reads: what has come by now, none otherwise.
@@ -82,13 +84,13 @@ class Straight(asyncio.BufferedProtocol):
         """
         with self._closing:
             if self._socket is None or self._early or self._missing <= PIECE or limit <= 0:
-                return self._buffer[:0]
+                return _NOTHING
             try:
                 got = self._socket.recv_into(self._buffer[: min(PIECE, limit)])
             except OSError:
-                return self._buffer[:0]
+                return _NOTHING
             self._missing -= got
-            return self._buffer[:got]
+            return self._buffer[:got] if got else _NOTHING
 
     def at_eof(self) -> bool:
         return not (self._missing or self._filled or self._early)
@@ -125,9 +127,13 @@ class Straight(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._close_socket()
+        if exc is not None:
+            exc.__traceback__ = None  # in which asyncio's reading has the buffer
         self._handler.connection_lost(exc)
         if self._missing and self._content.exception() is None:
             self._content.set_exception(aiohttp.ServerDisconnectedError())
+        # The error and what raised it know each other, and this, until garbage is looked for: let it be no MiB.
+        self._buffer = self._early = _NOTHING
         self._wake()
 
     def pause_writing(self) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import select
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from pyproxy.errors import ContentWrong
+from pyproxy.errors import ContentWrong, RemoteFailed
 from pyproxy.upstream import FileStream, Upstream
 from pyproxy.upstream.straight import PIECE, Straight
 from tests.fakes.certificates import Certificates
-from tests.fakes.faults import Chunked, Fault, Flip, Surplus
+from tests.fakes.faults import Chunked, Cut, Fault, Flip, Reset, Surplus
 from tests.fakes.raw_upstream import RawUpstream
 from tests.upstream.conftest import Remotes
 
@@ -169,3 +171,31 @@ async def test_more__while_the_connection_is_closed__reads_from_no_other(up: Raw
 
     assert got == FILE
     assert straight._socket is None
+
+
+@pytest.mark.parametrize("fault", [None, Cut(), Reset(at=0.5), Surplus()])
+async def test_buffer__however_the_body_ends__is_free_before_any_garbage_is_looked_for(
+    fault: Fault | None, up: RawUpstream, remotes: Remotes
+) -> None:
+    up.serve(f"/{PATH}", FILE)
+    if fault is not None:
+        up.script(f"/{PATH}", fault)
+    remote = remotes()
+    buffers: list[object] = []
+
+    async def read() -> None:
+        async with remote.stream(up.url + PATH) as stream:
+            async for _ in stream.lent():
+                if not buffers:
+                    buffers.append(straight_of(stream)._buffer.obj)
+
+    gc.disable()
+    try:
+        with contextlib.nullcontext() if fault is None else pytest.raises(RemoteFailed):
+            await read()
+        await remote.close()  # connections are lost a turn later than they are closed
+        await asyncio.sleep(0)
+
+        assert sys.getrefcount(buffers[0]) == sys.getrefcount(bytearray()) + 1
+    finally:
+        gc.enable()
