@@ -17,9 +17,9 @@ from pyproxy.arrival import HOLD_BACK, Arrival, Landed, Open, Promise
 from pyproxy.arrival.download import FIRST, INLINE, STEP
 from pyproxy.arrivals import Arrivals
 from pyproxy.errors import ContentWrong, RemoteFailed, StoreTrouble
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.spool import WINDOW
+from pyproxy.storage.temps import Temp
 from tests.fakes.bodies import Part, ScriptedFile, opener
 from tests.fakes.shelves import Shelf, client, read
 

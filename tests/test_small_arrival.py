@@ -15,8 +15,8 @@ from pyproxy.arrival import HOLD_BACK, Arrival, Landed, Promise
 from pyproxy.arrival.download import SMALL
 from pyproxy.arrivals import Arrivals
 from pyproxy.errors import ContentWrong, StoreFull, StoreTrouble
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.spool import Spool
+from pyproxy.storage.temps import Temp
 from tests.fakes.bodies import Part, ScriptedFile, opener
 from tests.fakes.shelves import Place, Shelf, client, read
 

@@ -19,8 +19,8 @@ from pyproxy.arrival.written import AT_ONCE, Data, Written, hash_and_write, no_m
 from pyproxy.digests import Hasher, hasher, same
 from pyproxy.errors import ContentWrong, NotThere, RemoteFailed, StoreTrouble
 from pyproxy.model import Sha256
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.spool import Spool
+from pyproxy.storage.temps import Temp
 from pyproxy.upstream import FileStream
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pyproxy.digests import checkable
 from pyproxy.model import Hashes, Sha256
-from pyproxy.storage.blobs import Temp
+from pyproxy.storage.temps import Temp
 from pyproxy.upstream import FileStream
 
 

@@ -14,7 +14,7 @@ from pyproxy.handlers.ranges import ByteRange, multipart
 from pyproxy.handlers.send import BROKEN, CLIENT_GONE, Outlet, cut
 from pyproxy.model import Sha256
 from pyproxy.part import Descriptor, Part
-from pyproxy.storage.blobs import close
+from pyproxy.storage.temps import close
 
 SMALL = 64 * 1024
 """Bytes up to which a body is read and written with its head: one call to the kernel instead of four."""

@@ -18,9 +18,9 @@ from pyproxy.handlers.fields import field, wants_json
 from pyproxy.handlers.form import read_form
 from pyproxy.handlers.guard import NO_STORE, RETRY_AFTER, as_reason
 from pyproxy.site import Distribution
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.examined_files import examined_file
 from pyproxy.storage.repository import NewFile
+from pyproxy.storage.temps import Temp
 from pyproxy.upload.agreement import SUBMIT, action_of, check_digests, check_form, check_protocol
 from pyproxy.upload.attestations import provenance
 from pyproxy.upload.examine import examine

@@ -20,10 +20,11 @@ from pyproxy.index.protocol import Content, Facts, FileRef, etag_of
 from pyproxy.metrics import Result
 from pyproxy.model import File, ProjectName, Sha256
 from pyproxy.shared_arrival import SharedArrival, Sharing
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.cache import BlobCache, OpenBlob
 from pyproxy.storage.records import FileRecord, file_key
 from pyproxy.storage.room import Reservation
+from pyproxy.storage.temps import Temp
 from pyproxy.upstream import Upstream
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import click
 from pyproxy.errors import PyproxyError
 from pyproxy.model import printable
 from pyproxy.repo_commands.changes import change
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.examined_files import examined_file
 from pyproxy.storage.repository import NewFile, Repositories
+from pyproxy.storage.temps import Temp
 from pyproxy.upload import Digests, UploadRefused, examine
 from pyproxy.upload.hashing import Hashing
 

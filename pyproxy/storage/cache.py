@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
 from pyproxy.model import Sha256
-from pyproxy.storage.blobs import Blobs, Temp, close
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import translated
 from pyproxy.storage.incoming import Gathering, Incoming, spread
@@ -26,6 +26,7 @@ from pyproxy.storage.records import Records
 from pyproxy.storage.room import Reservation, Room, Tell
 from pyproxy.storage.rows import BlobRow, FileRecord, Total
 from pyproxy.storage.stock import Stock
+from pyproxy.storage.temps import Temp, close
 from pyproxy.storage.uses import Uses
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,12 @@ from typing import Final, TypeVar
 
 from pyproxy.errors import BlobDamaged, StoreTrouble
 from pyproxy.model import Filename, Sha256
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.environment import Txn, translated
 from pyproxy.storage.local_ledger import LocalLedger
 from pyproxy.storage.local_rows import NUMBER, Head, LocalFile, Taken, row_key
 from pyproxy.storage.local_view import scan, unpacked
 from pyproxy.storage.sidecars import FORMAT, Sidecar, Sidecars
+from pyproxy.storage.temps import Temp
 from pyproxy.storage.writer import Writer
 
 log = logging.getLogger(__name__)

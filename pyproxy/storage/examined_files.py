@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyproxy.model import Hashes
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.intake import NewFile
 from pyproxy.storage.local_rows import LocalFile
+from pyproxy.storage.temps import Temp
 from pyproxy.upload.examine import Examined
 from pyproxy.upload.form import Digests
 

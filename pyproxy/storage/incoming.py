@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pyproxy.errors import StoreTrouble
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.room import Reservation
 from pyproxy.storage.rows import FileRecord
+from pyproxy.storage.temps import Temp
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -20,7 +20,7 @@ import msgspec
 
 from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.model import Filename, Sha256
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.catching_up import together
 from pyproxy.storage.changes import Change, Done
 from pyproxy.storage.disk import Disk
@@ -29,6 +29,7 @@ from pyproxy.storage.keyed_locks import KeyedLocks
 from pyproxy.storage.local_ledger import LocalLedger, exists
 from pyproxy.storage.local_rows import Action, LocalBlob, LocalFile, Outcome, sidecar_key
 from pyproxy.storage.sidecars import FORMAT, Sidecar, Sidecars
+from pyproxy.storage.temps import Temp
 from pyproxy.storage.writer import Writer
 from pyproxy.upload.named import identity
 

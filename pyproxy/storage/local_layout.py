@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from pyproxy.errors import StoreTrouble
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.disk import Disk, trouble
 from pyproxy.storage.environment import DATA_FILE
 from pyproxy.storage.recover import refuse_remote
+from pyproxy.storage.temps import Temp
 
 _PRESENCE: Final = re.compile(r"\d{1,10}\.[0-9a-f]{32}\Z")
 

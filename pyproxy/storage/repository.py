@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from pyproxy.errors import PyproxyError, StoreTrouble
 from pyproxy.model import Sha256
 from pyproxy.storage import changes, pruning, recover
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.catching_up import CatchingUp
 from pyproxy.storage.disk import Disk, Fault
 from pyproxy.storage.environment import MAP_SIZE, translated
@@ -45,6 +45,7 @@ from pyproxy.storage.pruning import Keep, Pruned
 from pyproxy.storage.rebuild import Rebuilt, rebuild_local
 from pyproxy.storage.sidecars import Sidecars
 from pyproxy.storage.specs import as_specs
+from pyproxy.storage.temps import Temp
 
 __all__ = [
     "Diff",

@@ -17,9 +17,10 @@ import msgspec
 
 from pyproxy.errors import BadName, BlobDamaged, StoreTrouble
 from pyproxy.model import Filename, ProjectName, Sha256, as_filename, as_project, as_sha256
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.local_rows import LocalFile, as_repository
+from pyproxy.storage.temps import Temp
 
 FORMAT: Final = 1
 

@@ -13,7 +13,7 @@ import tempfile
 from collections import deque
 
 from pyproxy.errors import StoreTrouble
-from pyproxy.storage.blobs import Temp, close
+from pyproxy.storage.temps import Temp, close
 
 WINDOW = 8 * 1024 * 1024
 """Bytes of memory one download may take once the disk has refused."""

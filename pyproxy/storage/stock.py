@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from pyproxy.errors import StoreFull, StoreTrouble
 from pyproxy.model import Sha256
-from pyproxy.storage.blobs import Blobs, Each, Temp
+from pyproxy.storage.blobs import Blobs, Each
 from pyproxy.storage.disk import Disk
 from pyproxy.storage.environment import Txn
 from pyproxy.storage.incoming import Incoming, failed
@@ -25,6 +25,7 @@ from pyproxy.storage.lru import victims
 from pyproxy.storage.records import Records
 from pyproxy.storage.room import Room
 from pyproxy.storage.rows import BlobRow, FileRecord, Total, key_bytes
+from pyproxy.storage.temps import Temp
 from pyproxy.storage.uses import Uses
 from pyproxy.storage.writer import Unfinished, Write
 

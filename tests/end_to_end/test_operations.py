@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pyproxy.app import serve
 from pyproxy.binding import CannotListen
 from pyproxy.errors import PyproxyError, StoreTrouble
-from pyproxy.storage.blobs import Temp
+from pyproxy.storage.temps import Temp
 from tests.daemon import (
     HTML,
     JSON,

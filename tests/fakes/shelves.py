@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pyproxy.arrival import Arrival, Landed, Reader
 from pyproxy.errors import StoreFull
-from pyproxy.storage.blobs import Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.disk import Disk
+from pyproxy.storage.temps import Temp
 
 
 class Shelf:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyproxy.model import Filename, ProjectName, Sha256
-from pyproxy.storage.blobs import Temp
 from pyproxy.storage.environment import MAP_SIZE
 from pyproxy.storage.records import FileRecord
 from pyproxy.storage.store import Store, open_store, verify
+from pyproxy.storage.temps import Temp
 
 LIMIT = 1 << 20
 PROJECT = ProjectName("shelf")

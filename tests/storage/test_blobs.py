@@ -13,10 +13,11 @@ import pytest
 
 from pyproxy.errors import BlobDamaged, StoreFull, StoreTrouble
 from pyproxy.model import Sha256, as_sha256
-from pyproxy.storage.blobs import LARGE, Blobs, Temp
+from pyproxy.storage.blobs import Blobs
 from pyproxy.storage.cache import OpenBlob
 from pyproxy.storage.disk import Disk, Where
 from pyproxy.storage.spool import Spool
+from pyproxy.storage.temps import LARGE, Temp
 from tests.storage.stores import Faults, digest_of
 
 DATA = b"the bytes of a wheel" * 100

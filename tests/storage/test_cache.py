@@ -14,10 +14,11 @@ from pyproxy.model import Sha256
 from pyproxy.storage import stock as stock_module
 from pyproxy.storage import uses as uses_module
 from pyproxy.storage import writer as writer_module
-from pyproxy.storage.blobs import Blobs, Each, Temp
+from pyproxy.storage.blobs import Blobs, Each
 from pyproxy.storage.cache import THREADS
 from pyproxy.storage.stock import Stock
 from pyproxy.storage.store import Store
+from pyproxy.storage.temps import Temp
 from tests.storage.stores import assert_sound, digest_of, got, on_disk, opened, put, record_of, temps, written
 
 LIMIT = 1000
