@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+
+GRAIN: Final = 0.01
+"""Seconds between two looks for who is late, where some were: of thousands that come to nothing one after the other,
+each would have all the others looked through."""
 
 
 class Deadlines(Generic[K]):
@@ -48,10 +52,11 @@ class Deadlines(Generic[K]):
         self._timer, self._rings = None, math.inf
         # The loop calls as much too early as its clock is coarse, and calls again then.
         now = asyncio.get_running_loop().time()
-        late = [key for key, when in self._due.items() if when <= now]
-        for key in late:
-            del self._due[key]
-        if self._due:
-            self._ring_at(min(self._due.values()))
-        for key in late:
-            self._late(key)
+        late = sorted((key for key, when in self._due.items() if when <= now), key=self._due.__getitem__)
+        try:
+            for key in late:
+                if self._due.pop(key, None) is not None:
+                    self._late(key)
+        finally:  # whatever became of one: every wait has an end
+            if self._due:
+                self._ring_at(max(min(self._due.values()), now + GRAIN if late else now))

@@ -79,6 +79,44 @@ async def test_deadline__set_by_who_is_told_of_one__is_told_too() -> None:
     assert told == ["a", "b"]
 
 
+async def test_deadline__telling_of_it_fails__the_others_are_told() -> None:
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    late = Late()
+
+    def tell(key: str) -> None:
+        late(key)
+        if key == "a":
+            raise ValueError(key)
+
+    deadlines = Deadlines(tell)
+    for key in "abc":
+        deadlines.set(key, soon(0.0))
+    assert await late.all(3) == ["a", "b", "c"]
+    assert [str(exc) for exc in failed] == ["a"]
+
+
+async def test_deadlines__that_pass_one_behind_the_other__are_told_many_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    looks, call_at = 0, loop.call_at
+
+    def counted(*args: object) -> asyncio.TimerHandle:
+        nonlocal looks
+        looks += 1
+        return call_at(*args)  # type: ignore[arg-type] # as they came
+
+    late = Late()
+    deadlines = Deadlines(late)
+    keys = [str(number) for number in range(400)]
+    for number, key in enumerate(keys):
+        deadlines.set(key, soon(0.01 + number / 10_000))
+    monkeypatch.setattr(loop, "call_at", counted)
+    assert await late.all(400) == keys
+    assert looks <= 10
+
+
 async def test_deadlines__later_and_later__take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     made, call_at = 0, loop.call_at
