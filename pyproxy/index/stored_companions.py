@@ -17,6 +17,7 @@ from typing import Final
 from pyproxy.errors import StoreTrouble
 from pyproxy.model import Sha256
 from pyproxy.storage.records import BESIDE, DocRecord, Records
+from pyproxy.storage.writer import Unfinished
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,9 @@ class StoredCompanions:
         try:
             await self._records.put_docs(self._name, BESIDE, due)
         except StoreTrouble as exc:
-            if len(due) > 1:
-                for key, record in due.items():
+            hangs = isinstance(exc, Unfinished)  # each by itself would wait as long
+            for key, record in due.items():
+                if len(due) > 1 and not hangs:
                     await self._write({key: record})
-            else:
-                log.warning("%s was served but not kept: %s", *due, exc)
+                else:
+                    log.warning("%s was served but not kept: %s", key, exc)

@@ -15,6 +15,7 @@ from pyproxy.fellows import Changes
 from pyproxy.index.shelf import Held
 from pyproxy.model import ProjectName
 from pyproxy.storage.records import Learned, PageHead, Records, pack_page, unpack_page
+from pyproxy.storage.writer import Unfinished
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -193,8 +194,9 @@ class StoredPages:
         try:
             await self._put(batch)
         except StoreTrouble as exc:
+            hangs = isinstance(exc, Unfinished)  # each by itself would wait as long
             for project, due in batch.items():
-                if len(batch) > 1:
+                if len(batch) > 1 and not hangs:
                     await self._write({project: due})
                 else:
                     log.warning("the page of %s from remote %s was served but not kept: %s", project, self._name, exc)

@@ -12,6 +12,7 @@ from pyproxy.errors import StoreTrouble
 from pyproxy.index.stored_companions import Companion, StoredCompanions
 from pyproxy.storage.records import DocRecord, Records
 from pyproxy.storage.store import Store
+from pyproxy.storage.writer import Unfinished
 from tests.storage.stores import opened
 
 FIRST, SECOND = Companion.of(b"Name: first"), Companion.of(b"Name: second")
@@ -84,6 +85,19 @@ async def test_keep__one_cannot_be_written__the_others_are(store: Store, monkeyp
 
     assert writes == [["a", "bad"], ["a"], ["bad"]]
     assert (kept.find("a", "x"), kept.find("bad", "x")) == (FIRST, None)
+
+
+async def test_keep__disk_hangs__is_not_waited_for_again_and_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    writes = watched(monkeypatch, failing=Unfinished("too slow"))
+    kept = companions(store)
+
+    await asyncio.gather(kept.keep("a", "x", FIRST), kept.keep("bad", "x", SECOND))
+    await kept.settled()
+
+    assert writes == [["a", "bad"]]
+    assert [f"{key} was served but not kept: too slow" in caplog.text for key in ("a", "bad")] == [True, True]
 
 
 async def test_keep__unexpected_trouble__does_not_keep_the_next_from_being_written(

@@ -18,6 +18,7 @@ from pyproxy.index.shelf import Held
 from pyproxy.index.stored_pages import StoredPages
 from pyproxy.model import ProjectName, ProjectPage
 from pyproxy.storage.records import PageHead, Records
+from pyproxy.storage.writer import Unfinished
 from tests.storage.stores import opened
 
 ORIGIN = "https://index.example/simple/ *"
@@ -176,6 +177,23 @@ async def test_page__that_cannot_be_written__does_not_keep_others_from_it(
     assert [await stored(pages, name) is not None for name in NAMES] == [name != BAD for name in NAMES]
     assert told == [True]
     assert "the page of project-2 from remote up was served but not kept: no room" in caplog.text
+
+
+async def test_pages__disk_hangs__are_not_tried_each_by_itself(
+    pages: StoredPages, records: Records, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[int] = []
+
+    async def hanging(_: str, batch: list[Any]) -> Any:  # Any: it stands in for the method
+        tried.append(len(batch))
+        raise Unfinished("too slow")
+
+    monkeypatch.setattr(records, "put_pages", hanging)
+    for name in NAMES:
+        pages.keep(name, held(name, "1.0"))
+    await pages.settled()
+    assert tried == [len(NAMES)]
+    assert caplog.text.count("was served but not kept: too slow") == len(NAMES)
 
 
 async def test_unexpected_trouble__with_one_batch__is_logged_and_the_next_is_written(
