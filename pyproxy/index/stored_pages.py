@@ -28,7 +28,7 @@ PAUSE_PER_FILE = 5e-6
 """Seconds that a page is not written after it came: who waits for it is answered meanwhile, and the writing would slow
 that down by half. What comes together is written together."""
 
-RUSH = 0.2
+RUSH = 0.05
 """Seconds for which pages wait at most while others are still being fetched, for whom the same holds."""
 
 _LOOK = 0.01
