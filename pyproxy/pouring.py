@@ -35,12 +35,13 @@ class Socket(Protocol):
     def setsockopt(self, level: int, name: int, value: int, /) -> None: ...
 
 
-def pour(sock: Socket, file: int, start: int, count: int, *, again: bool) -> int:
+def pour(sock: Socket, file: int, start: int, count: int, *, again: bool, most: int = STEP) -> int:
     """Gives a socket what it takes of `count` bytes of a file, without waiting; 0 where the file ends before them.
 
-    `again`: it has had some and was full. Raises OSError, BlockingIOError where it takes none.
+    `again`: it has had some and was full. `most`: bytes to be given now. Raises OSError, BlockingIOError where it takes
+    none.
     """
-    given = os.sendfile(sock.fileno(), file, start, min(count, STEP))
+    given = os.sendfile(sock.fileno(), file, start, min(count, most))
     if again and given >= FAST and count - given > LONG:
         make_room(sock)
     return given

@@ -13,13 +13,14 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 
 from pyproxy.arrival import Arrival, Reader
 from pyproxy.errors import BlobDamaged, PyproxyError, StoreTrouble
-from pyproxy.pouring import pour
+from pyproxy.pouring import STEP, pour
 
 STALL = 3600.0
 """Seconds after which a wait for a client ends even if its connection lets it go on.
@@ -32,7 +33,7 @@ FIRST = 16 * 1024
 """Bytes of a client's first turn at a download: of hundreds, nobody's first byte waits for others' megabytes."""
 
 TURN = 1024 * 1024
-"""Bytes of each next turn, so that many readers of a download take turns."""
+"""Bytes of each next turn, so that many readers of a download take turns; of a stored file, where many are sent."""
 
 READ = 256 * 1024
 
@@ -48,6 +49,9 @@ class _Flow:
 
     `passed` is told of how many it took.
     """
+
+    under_way: ClassVar[int] = 0
+    """How many there are that wait for their sockets. They share a turn: what else comes waits for all of them."""
 
     def __init__(self, sock: socket.socket, fd: int, start: int, end: int, *, passed: Callable[[int], None]) -> None:
         self._sock = sock
@@ -82,7 +86,8 @@ class _Flow:
             del failed
 
     def _give_some(self) -> None:
-        count = pour(self._sock, self._fd, self._at, self._end - self._at, again=self._at > self._start)
+        most = max(TURN, STEP // max(1, _Flow.under_way))
+        count = pour(self._sock, self._fd, self._at, self._end - self._at, again=self._at > self._start, most=most)
         if not count:
             raise BlobDamaged("a stored file is shorter than it was")
         self._at += count
@@ -161,6 +166,7 @@ class Outlet:
     async def _flows(self, sock: int, flow: _Flow) -> None:
         """Goes on whenever the socket takes more, until it is over."""
         self._loop.add_writer(sock, flow.step)
+        _Flow.under_way += 1
         try:
             while not flow.over.done():
                 before = self.sent
@@ -168,6 +174,7 @@ class Outlet:
                 if not flow.over.done() and self.sent == before:
                     raise ConnectionResetError(f"the client took nothing for {STALL:g} s")
         finally:
+            _Flow.under_way -= 1
             self._loop.remove_writer(sock)
 
     def _passed_by(self, count: int) -> None:

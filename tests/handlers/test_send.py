@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,9 @@ from aiohttp import web
 
 from pyproxy.app import running
 from pyproxy.config import UnixListen
+from pyproxy.handlers import send
 from pyproxy.handlers.send import Outlet
+from pyproxy.pouring import STEP, pour
 from pyproxy.wire import Limits, Request, Where
 from tests.daemon import Project, configured, noise, one_remote
 from tests.fakes.faults import Chunked
@@ -116,3 +120,39 @@ async def test_client__leaves_in_the_middle__leaves_nothing_to_the_collector_of_
             await until(lambda: not alive())
     finally:
         gc.enable()
+
+
+async def test_stored_files__many_at_once__go_out_in_smaller_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / NAME
+    stored.write_bytes(BODY)
+    steps: list[int] = []
+
+    def counted(sock: socket.socket, file: int, start: int, count: int, *, again: bool, most: int) -> int:
+        steps.append(most)
+        return pour(sock, file, start, count, again=again, most=most)
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(BODY)
+        await response.prepare(request)
+        with stored.open("rb") as file:
+            await Outlet(request, response).from_fd(file.fileno(), 0, len(BODY))
+        return response
+
+    monkeypatch.setattr(send, "pour", counted)
+    async with serving(handler) as listener, contextlib.AsyncExitStack() as stack:
+        made = [connected(listener.address, receive_buffer=65_536) for _ in range(10)]
+        clients = [await stack.enter_async_context(one) for one in made]
+        assert (await clients[0].ask(get())).body == BODY
+        assert set(steps) == {STEP}
+        for client in clients:
+            await client.send(get())
+        await until(lambda: send._Flow.under_way == len(clients))
+        steps.clear()
+        assert (await clients[0].answer()).body == BODY
+        assert set(steps) == {send.TURN}
+        for client in clients[1:]:
+            assert (await client.answer()).body == BODY
+        await until(lambda: send._Flow.under_way == 0)
