@@ -35,6 +35,9 @@ FIRST = 16 * 1024
 TURN = 1024 * 1024
 """Bytes of each next turn, so that many readers of a download take turns; of a stored file, where many are sent."""
 
+SHARED = 2 * STEP
+"""Bytes of stored files in one turn of the loop, all clients together: some 3 ms, for which everybody else waits."""
+
 READ = 256 * 1024
 
 BROKEN = (PyproxyError, OSError)
@@ -86,7 +89,7 @@ class _Flow:
             del failed
 
     def _give_some(self) -> None:
-        most = max(TURN, STEP // max(1, _Flow.under_way))
+        most = min(STEP, max(TURN, SHARED // max(1, _Flow.under_way)))
         count = pour(self._sock, self._fd, self._at, self._end - self._at, again=self._at > self._start, most=most)
         if not count:
             raise BlobDamaged("a stored file is shorter than it was")

@@ -143,7 +143,7 @@ async def test_stored_files__many_at_once__go_out_in_smaller_steps(
 
     monkeypatch.setattr(send, "pour", counted)
     async with serving(handler) as listener, contextlib.AsyncExitStack() as stack:
-        made = [connected(listener.address, receive_buffer=65_536) for _ in range(10)]
+        made = [connected(listener.address, receive_buffer=65_536) for _ in range(20)]
         clients = [await stack.enter_async_context(one) for one in made]
         assert (await clients[0].ask(get())).body == BODY
         assert set(steps) == {STEP}
