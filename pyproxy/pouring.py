@@ -22,7 +22,7 @@ FAST: Final = 1024 * 1024
 """Bytes that a fast client has made room for, once it has had some before."""
 
 LONG: Final = 2 * STEP
-"""Bytes still to come for which more room pays: files of 5 MB went a tenth slower with it."""
+"""Bytes still to come for which more room pays: files of 5 MB went a little slower with it."""
 
 _BUF_LOCK: Final = 72  # SO_BUF_LOCK (asm-generic/socket.h), of Linux 5.14
 

@@ -113,27 +113,30 @@ def test_machine_index__environment__wins_over_the_file(pip_conf: Write, monkeyp
     assert machine_index() == MachineIndex(url="https://env.example/simple", ca=Path("/etc/ca.pem"))
 
 
-def test_machine_index__key_in_two_files__is_the_one_that_pip_prefers(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CONFIG_DIRS", str(home / "z"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(home / "a.conf"))
-    (home / "z/pip").mkdir(parents=True)
-    (home / "z/pip/pip.conf").write_text("[global]\nindex-url = https://system.example/simple\n")
-    (home / "a.conf").write_text("[global]\nindex-url = https://named.example/simple\n")
+@pytest.fixture
+def two_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Writes the system's file, whose name comes later, and the one that PIP_CONFIG_FILE names, which holds."""
+
+    def write(system: str, named: str) -> None:
+        monkeypatch.setenv("XDG_CONFIG_DIRS", str(home / "z"))
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(home / "a.conf"))
+        (home / "z/pip").mkdir(parents=True)
+        (home / "z/pip/pip.conf").write_text(f"[global]\n{system}")
+        (home / "a.conf").write_text(f"[global]\n{named}")
+
+    return write
+
+
+def test_machine_index__key_in_two_files__is_the_one_that_pip_prefers(two_files: Callable[[str, str], None]) -> None:
+    two_files("index-url = https://system.example/simple\n", "index-url = https://named.example/simple\n")
     assert machine_index().url == "https://named.example/simple"
 
 
 def test_machine_index__hosts_trusted_in_two_files__are_those_that_pip_prefers(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    two_files: Callable[[str, str], None],
 ) -> None:
-    monkeypatch.setenv("XDG_CONFIG_DIRS", str(home / "z"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(home / "a.conf"))
-    (home / "z/pip").mkdir(parents=True)
-    (home / "z/pip/pip.conf").write_text("[global]\ntrusted-host =\n  other.example\n")
-    (home / "a.conf").write_text(
-        "[global]\nindex-url = https://named.example/simple\ntrusted-host =\n  other.example\n  named.example\n"
-    )
+    hosts = "trusted-host =\n  other.example\n"
+    two_files(hosts, f"index-url = https://named.example/simple\n{hosts}  named.example\n")
     assert machine_index().verify is False
 
 
